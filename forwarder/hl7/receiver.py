@@ -16,9 +16,10 @@ from forwarder.errors import SpoolError
 from forwarder.hl7.acknowledgement import acknowledge
 from forwarder.hl7.adt.engine import Registration
 from forwarder.hl7.adt.event import TAKEN, AdtEvent, read_events, trigger_of
-from forwarder.hl7.adt.rules import EventOutcome, moment_of
+from forwarder.hl7.adt.rules import EventOutcome
 from forwarder.hl7.adt.standing import UNREADABLE
 from forwarder.hl7.message import RefusedMessage, Segment, begin, read_header
+from forwarder.hl7.moments import moment_of
 from forwarder.hl7.order import Order, read_orders
 from forwarder.hl7.priors import OrderPriors, told
 from forwarder.hl7.report import ORDERS, Report, check_header, kind_of, read_reports, sender_of

@@ -17,7 +17,7 @@ from forwarder.header import is_uid
 from forwarder.hl7 import content as hl7_content
 from forwarder.hl7.content import GONE, names_study
 from forwarder.hl7.message import RefusedMessage, Segment, parse
-from forwarder.hl7.moments import at_the_hospital
+from forwarder.hl7.moments import at_the_hospital, moment_of
 
 LARGEST = 4_400_000  # bytes of one document, as the archive takes it
 MOST = 100  # reports in one message
@@ -45,7 +45,7 @@ class Report:
     """One document of one study. `study` may be "" where there is an `accession` number; `patients`: the numbers in PID-3.
 
     `document` names it without telling anything; its versions share it. `content` None: the sender takes the report back.
-    `at`: when this version was written, at the hospital (YYYYMMDD or YYYYMMDDHHMMSS); "" if the message does not say it. `dated`:
+    `at`: when this version was written (as `moments.at_the_hospital`); "" if the message does not say it. `dated`:
     whether that is the time of this version, and not of the exam. `status`: of `STATUSES`, "addendum", or "". `replaces`: the
     name of another document that it stands in for, or "".
     """
@@ -288,7 +288,7 @@ def _named(sender: str, number: str) -> str:
 def _when(group: _Group) -> tuple[str, bool]:
     """(when this version was written, whether the message says so): OBR-22, or the latest time in TXA; else OBR-7, or "" ."""
     places = ("TXA-8", "TXA-7", "TXA-6", "TXA-4") if group.head.name == "TXA" else ("OBR-22",)
-    said = max((at_the_hospital(group.value(place)) for place in places), default="")
+    said = max(filter(None, (at_the_hospital(group.value(place)) for place in places)), key=moment_of, default="")
     if said or (said := at_the_hospital(group.value("OBR-22"))):
         return said, True
     return at_the_hospital(group.value("OBR-7")), False

@@ -12,11 +12,12 @@ import sqlite3
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from forwarder.alerts import Reason
 from forwarder.errors import Failure
-from forwarder.hl7.moments import moment_at_the_hospital
+from forwarder.hl7.moments import moment_at_the_hospital, moment_of
 from forwarder.hl7.report import Report
 from forwarder.spool.journal import Journal, tally
 
@@ -98,25 +99,30 @@ def _written_at(connection: sqlite3.Connection, report: Report, sha256: str, now
     """
     if report.dated:
         return report.at
-    latest = connection.execute(
-        "SELECT at, part, status, media_type, sha256 FROM reports WHERE document = ? ORDER BY at DESC, seq DESC LIMIT 1",
+    versions = connection.execute(
+        "SELECT at, part, status, media_type, sha256 FROM reports WHERE document = ? ORDER BY seq DESC",
         (report.document,),
-    ).fetchone()
-    if latest is None:
-        return report.at or moment_at_the_hospital(now)
-    known, *said = latest
+    ).fetchall()
+    at = report.at or moment_at_the_hospital(now)
+    if not versions:
+        return at
+    known, *said = max(versions, key=lambda version: _place(version["at"]))
     if said == [report.part, report.status, report.media_type, sha256]:
         return str(known)
-    return max(report.at or moment_at_the_hospital(now), str(known))
+    return max(at, str(known), key=_place)
 
 
 def _taken_back(connection: sqlite3.Connection, report: Report, at: str) -> bool:
     """Whether its sender took this version back before it came."""
-    row = connection.execute(
-        "SELECT 1 FROM reports WHERE document = ? AND reason = ? AND at >= ? AND at != ''",
-        (report.document, Reason.REPORT_DELETION, at),
-    ).fetchone()
-    return row is not None
+    rows = connection.execute(
+        "SELECT at FROM reports WHERE document = ? AND reason = ? AND at != ''", (report.document, Reason.REPORT_DELETION)
+    )
+    return any(_place(row["at"]) >= _place(at) for row in rows)
+
+
+def _place(at: str) -> datetime:
+    """Where a version of that moment stands among the others; one of before moments were kept comes first."""
+    return moment_of(at) if at else datetime.min.replace(tzinfo=UTC)
 
 
 def next_due(journal: Journal) -> WaitingReport | None:

@@ -26,7 +26,7 @@ from forwarder.hl7.adt.acts import ActKind, ActState
 from forwarder.hl7.adt.event import AdtEvent, RegisteredPerson
 from forwarder.hl7.adt.ledger import RegistrationLedger
 from forwarder.hl7.adt.rules import Encounter, Incoming, Terms, judge, plan
-from forwarder.hl7.moments import HOSPITAL_TIME
+from forwarder.hl7.moments import HOSPITAL_TIME, at_the_hospital
 from forwarder.spool.journal import Journal
 from tests.conftest import THOROUGH
 
@@ -54,11 +54,13 @@ class Told:
     cancels: int | None = None
 
 
-def event(told: Told, place: int) -> AdtEvent:
-    """The event as the registration sends it; `place` in the order in which things happened."""
+def event(told: Told, place: int, began: datetime = BEGAN, minutes: int = 1) -> AdtEvent:
+    """The event as the registration sends it; `place` in the order in which things happened, each so many minutes after `began`
+    and the one before it."""
 
     def moment(number: int) -> str:
-        return f"{BEGAN + timedelta(minutes=number):%Y%m%d%H%M}00"
+        passed = (began.astimezone(UTC) + timedelta(minutes=number * minutes)).astimezone(HOSPITAL_TIME)
+        return at_the_hospital(f"{passed:%Y%m%d%H%M00%z}")
 
     who: Invented = PEOPLE[told.person]
     return AdtEvent(
@@ -225,6 +227,44 @@ def test_the_end_is_the_same_in_whatever_order_messages_come_and_however_often(s
         assert accepted == {
             (person, number_at("maugeri", person) if person in here else "") for person, _, to in wanted if to == "maugeri"
         }
+
+
+@settings(max_examples=400 if THOROUGH else 100, deadline=None)
+@given(st.lists(st.sampled_from(["A03", "A13", "A02", "A12"]), min_size=2, max_size=8), st.integers(-60, 0), st.data())
+def test_in_the_hour_that_comes_twice_the_order_is_that_in_which_things_happened(
+    triggers: list[str], since_summer_time: int, data: st.DataObject
+):
+    began = datetime(2026, 10, 25, 1, tzinfo=UTC) + timedelta(minutes=since_summer_time)
+    going = [trigger in ("A03", "A02") for trigger in triggers]
+    story = [
+        Told("san-matteo", trigger, 0, to="maugeri" if goes else "", placed=goes)
+        for trigger, goes in zip(triggers, going, strict=True)
+    ]
+    happened = [event(told, place, began, minutes=10) for place, told in enumerate(story)]
+    openings = plan(number_at("san-matteo", 0), data.draw(st.permutations(happened)), TERMS).openings
+    assert {(0, visit, to) for visit, to in openings} == should_be_open(story)
+
+
+@pytest.mark.parametrize("kept", ["20261025013000", "20261025013000.5", "20261025"])
+def test_what_was_kept_before_sorts_beside_what_is_kept_now(kept: str):
+    left = replace(event(Told("san-matteo", "A03", 0, to="maugeri", placed=True), 0), at=kept, occurred=kept)
+    cancelled = replace(event(Told("san-matteo", "A13", 0), 1), at="20261025021000+0100", occurred="20261025021000+0100")
+    again = replace(left, digest="again", at="20261025023000+0100", occurred="20261025023000+0100")
+    assert not plan(left.number, [cancelled, left], TERMS).openings
+    assert plan(left.number, [again, cancelled, left], TERMS).openings == {("V1", "maugeri"): again}
+
+
+@pytest.mark.parametrize(("said", "stands"), [("20261025021000+0100", ["first"]), ("20261025021000.0+0100", ["first"]),
+                                              ("20261025021000+0200", ["second"]), ("20261025021000", ["second"])])  # fmt: skip
+def test_a_cancel_cancels_what_happened_in_that_very_moment_of_the_hour_that_comes_twice(said: str, stands: list[str]):
+    moved = event(Told("san-matteo", "A02", 0), 0)
+    first, second = (
+        replace(moved, digest=name, at=at, occurred=at, to=to, placed=True)
+        for name, at, to in (("first", "20261025021000+0200", "maugeri"), ("second", "20261025021000+0100", "mondino"))
+    )
+    cancel = replace(moved, digest="cancel", trigger="A12", at="20261025040000", occurred=said, dated=True)
+    openings = plan(moved.number, [cancel, second, first], TERMS).openings
+    assert [event.digest for event in openings.values()] == stands
 
 
 def encounter(who: Invented = PEOPLE[0], trigger: str = "A01", agrees: bool | None = True, **more: str) -> Encounter:

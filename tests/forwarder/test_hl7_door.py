@@ -445,6 +445,25 @@ def test_a_version_that_was_taken_back_before_it_came_is_put_aside(tmp_path):
         assert kept(place)[2]["state"] == "waiting"
 
 
+def test_in_the_hour_that_comes_twice_what_was_written_after_the_taking_back_is_not_taken_back(tmp_path):
+    def version(at: str, state: str) -> bytes:
+        return ris.oru(f"Stato {state}.", study=STUDY, state=state, status_at=at)
+
+    with door(tmp_path) as place:
+        sent = version("20261025025000+0200", "X"), version("20261025021000+0100", "F"), version("20261025024000+0200", "P")
+        assert ris.send(port(place), *sent) == ["AA"] * 3
+        assert [row["state"] for row in kept(place)] == ["aside", "waiting", "aside"]
+
+
+def test_what_says_no_time_is_never_before_a_known_version_of_the_hour_that_comes_twice(tmp_path):
+    with door(tmp_path) as place:
+        sent = [ris.oru(f"Testo {at}.", study=STUDY, status_at=at) for at in ("29991027025000+0200", "29991027021000+0100", "")]
+        assert ris.send(port(place), *sent) == ["AA"] * 3
+        assert [row["at"] for row in kept(place)] == [
+            "29991027025000+0200", "29991027021000+0100", "29991027021000+0100",
+        ]  # fmt: skip
+
+
 def test_several_messages_in_one_packet_are_answered_one_by_one(tmp_path):
     with door(tmp_path) as place, ris.Ris(port(place)) as sender:
         frames = [b"\x0b" + ris.oru("Uno.", study=STUDY, order=f"F-{n}") + b"\x1c\r" for n in range(5)]

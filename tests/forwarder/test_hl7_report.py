@@ -433,6 +433,10 @@ def test_the_patients_numbers_stand_where_the_configuration_says():
         ("2026011023+0000", "", "20260111000000", True),
         ("20260110103000.1234-0500", "", "20260110163000", True),
         ("20260110", "", "20260110", True),
+        ("20261025025000+0200", "", "20261025025000+0200", True),  # the hour that comes twice
+        ("2026-10-25T01:10:00Z", "", "20261025021000+0100", True),
+        ("20261025021000", "", "20261025021000", True),
+        ("20261025030000+0100", "", "20261025030000", True),
         ("2026-01-10 10:30:00", "", "20260110103000", True),
         ("2026-01-10T09:30:00.5Z", "", "20260110103000", True),
         ("2026-01-10T10:30:00+01:00", "", "20260110103000", True),
@@ -478,6 +482,11 @@ def mdm(
 def test_a_document_with_content_is_a_report_of_its_status(event: str, state: str, status: str):
     (report,) = read(mdm(event, state=state))
     assert (report.study, report.status, report.at, report.dated) == (STUDY, status, "20260110103000", True)
+
+
+def test_of_the_times_of_a_document_the_latest_counts_also_in_the_hour_that_comes_twice():
+    (report,) = read(mdm("T02").replace("20260110103000||", "20261025025000+0200||20261025021000+0100"))
+    assert report.at == "20261025021000+0100"
 
 
 def test_notifications_say_nothing_but_that_a_document_is_taken_back():

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from forwarder.config import AdtConfig, Hl7Config
 from forwarder.hl7.message import RefusedMessage, Segment, parse
-from forwarder.hl7.moments import at_the_hospital
+from forwarder.hl7.moments import at_the_hospital, with_fraction
 
 CODICE_FISCALE = "2.16.840.1.113883.2.9.4.3.2"
 ADMITS, REGISTERS, UPDATES = "A01", frozenset({"A04", "A05"}), frozenset({"A08", "A31"})
@@ -50,7 +50,8 @@ class AdtEvent:
     """One event of one patient.
 
     `digest` names it; `number` is the hospital's own, `other` the second one of a merge or link; `at` when it was recorded and
-    `occurred` when it happened, at the hospital (YYYYMMDD[HHMMSS[.f]]), `dated` whether the message says the latter.
+    `occurred` when it happened, at the hospital (YYYYMMDD[HHMMSS[.f]][+ZZZZ]), `dated` whether the message says
+    the latter.
     `to`: the institution where the patient goes, "" for none; `placed`: whether the message names any destination; `unknown`: the
     code of one that is nobody's. `coming_from`: the institution whence. `late`: it came too long after it had happened for
     anything to be opened or accepted.
@@ -119,7 +120,7 @@ def _moments(header: Segment, segments: Sequence[Segment]) -> tuple[str, str, bo
 def _moment(text: str) -> str:
     fraction = re.search(r"\.(\d{1,4})", text)
     moment = at_the_hospital(text)
-    return f"{moment}.{fraction[1]}" if fraction and len(moment) == 14 else moment
+    return with_fraction(moment, fraction[1]) if fraction else moment
 
 
 def _patients(segments: Sequence[Segment], trigger: str) -> Iterator[tuple[Segment, Segment | None]]:

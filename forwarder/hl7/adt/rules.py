@@ -26,7 +26,7 @@ from forwarder.hl7.adt.event import (
     AdtEvent,
     RegisteredPerson,
 )
-from forwarder.hl7.moments import HOSPITAL_TIME
+from forwarder.hl7.moments import moment_of
 
 
 class EventOutcome(StrEnum):
@@ -139,9 +139,9 @@ def _stays(visits: Mapping[str, Sequence[AdtEvent]]) -> Iterable[tuple[str, Sequ
         yield f"~{stay[0].at[:8]}", stay
 
 
-def _place(event: AdtEvent) -> tuple[str, bool, str]:
+def _place(event: AdtEvent) -> tuple[datetime, bool, str]:
     """By when it was recorded; what cancels comes after what happened in the same moment."""
-    return event.at, event.trigger in CANCELS, event.digest
+    return moment_of(event.at), event.trigger in CANCELS, event.digest
 
 
 def _standing(events: Sequence[AdtEvent]) -> list[AdtEvent]:
@@ -157,7 +157,8 @@ def _standing(events: Sequence[AdtEvent]) -> list[AdtEvent]:
             continue
         kinds = {CANCELS[event.trigger]} | ({"A04"} if event.trigger == "A11" else set())
         meant = [earlier for earlier in standing if earlier.trigger in kinds]
-        exactly = [earlier for earlier in meant if event.dated and earlier.occurred == event.occurred]
+        happened = moment_of(event.occurred)
+        exactly = [earlier for earlier in meant if event.dated and moment_of(earlier.occurred) == happened]
         standing = [earlier for earlier in standing if earlier not in (exactly or meant)]
     return standing
 
@@ -298,12 +299,6 @@ def _in_window(transfer: Incoming, event: AdtEvent, terms: Terms) -> bool:
         <= occurred
         <= transfer.opened_at + timedelta(days=terms.accept_days)
     )
-
-
-def moment_of(text: str) -> datetime:
-    """A moment of an event (YYYYMMDD[HHMMSS[.f]] at the hospital), aware."""
-    digits = text.partition(".")[0].ljust(14, "0")
-    return datetime.strptime(digits, "%Y%m%d%H%M%S").replace(tzinfo=HOSPITAL_TIME)
 
 
 def _folded(name: str) -> str:

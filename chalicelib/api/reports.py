@@ -41,10 +41,10 @@ def add_report(call: Call, study: str) -> Response:
     if len(title) > MAX_TITLE or not title.isprintable():
         raise BadRequest(f"title must be at most {MAX_TITLE} printable characters.", "title")
     sent = _sent(call, title, reports.check_document(call.parameter("document")))
-    date, time = reports.check_date(call.parameter("date"))
+    written = reports.check_date(call.parameter("date"))
     status, replaces = reports.check_status(call.parameter("status")), reports.check_replaces(call.parameter("replaces"))
-    when = (sent.date, sent.time) if sent.date else (date, time)
-    sent = replace(sent, date=when[0], time=when[1], status=sent.status or status, replaces=replaces)
+    written = sent.written if sent.written.date else written
+    sent = replace(sent, written=written, status=sent.status or status, replaces=replaces)
     table, objects = call.archive.table, call.archive.objects
     report, is_new = reports.add_report(
         table,
@@ -114,11 +114,10 @@ def _sent(call: Call, title: str, document: str) -> SentReport:
         return SentReport("sr", title or "Referto", document, content)
     header = _checked(lambda: cda.read_cda(content)).header
     version = header.version if header.set_id else None
-    date, time = header.when(HOSPITAL_TIME)
     named = (PatientIdentifier(root, extension) for root, _, extension in (said.partition("^") for said in header.patients))
     document = header.set_id or document
     return SentReport(
-        "cda", title or header.title or "Referto", document, content, version, date, time,
+        "cda", title or header.title or "Referto", document, content, version, header.when(HOSPITAL_TIME),
         status="addendum" if header.appends else "", patients=tuple(named),
     )  # fmt: skip
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone, tzinfo
 from xml.parsers import expat
 
+from chalicelib.domain.report_versions import WrittenMoment
+
 _HL7 = "urn:hl7-org:v3}"
 _MAX_DEPTH = 200
 _MAX_REPLACED = 16
@@ -47,14 +49,14 @@ class CdaHeader:
     effective: str = ""
     patients: tuple[str, ...] = ()
 
-    def when(self, zone: tzinfo) -> tuple[str, str]:
+    def when(self, zone: tzinfo) -> WrittenMoment:
         """effectiveTime as YYYYMMDD and HHMMSS in `zone`, which is also what it is taken to be in where it names no offset.
 
         The time is empty where only a day is given, both are where it is no time.
         """
         found = _TIME.fullmatch(self.effective)
         if not found:
-            return "", ""
+            return WrittenMoment()
         day, hours, minutes, seconds, offset = found.groups()
         try:
             moment = datetime.strptime(f"{day}{hours or '00'}{minutes or '00'}{seconds or '00'}", "%Y%m%d%H%M%S")
@@ -62,8 +64,8 @@ class CdaHeader:
                 east = timedelta(hours=int(offset[1:3]), minutes=int(offset[3:]))
                 moment = moment.replace(tzinfo=timezone(east if offset[0] == "+" else -east)).astimezone(zone)
         except (ValueError, OverflowError):
-            return "", ""
-        return f"{moment:%Y%m%d}".rjust(8, "0"), moment.strftime("%H%M%S") if hours else ""
+            return WrittenMoment()
+        return WrittenMoment(f"{moment:%Y%m%d}".rjust(8, "0"), moment.strftime("%H%M%S") if hours else "", moment.fold == 1)
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,8 @@ class ReportIdentity:
     """The digest of its document's name."""
     replaced: tuple[str, ...] = ()
     """The digests of the names of other documents that it replaces."""
+    repeated: bool = False
+    """Of date and time, as `domain.report_versions.WrittenMoment`."""
 
 
 @dataclass(frozen=True)
@@ -197,6 +199,8 @@ def _fill_private(data: Dataset, identity: ReportIdentity) -> None:
         data.add_new(tags.ReportDocument.number, "LO", identity.document)
     if identity.replaced:
         data.add_new(tags.ReportReplaces.number, "LO", list(identity.replaced))
+    if identity.repeated:
+        data.add_new(tags.ReportTimeRepeated.number, "LO", "YES")
 
 
 def _fill_predecessors(data: Dataset, sop_class: str, identity: ReportIdentity) -> None:

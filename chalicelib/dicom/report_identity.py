@@ -69,6 +69,7 @@ def _of_ours(dataset: Dataset, declared: DeclaredDocument) -> DeclaredDocument:
         replaces_named=tuple(digests[:_MAX_PREDECESSORS]),
         status=status if status in STATUSES else "",
         preliminary=declared.preliminary or status in UNFINISHED,
+        repeated=text_of(dataset, tags.ReportTimeRepeated.number, "LO") == "YES",
     )
 
 
@@ -82,15 +83,16 @@ def _of_cda(head: Head, fetch: Callable[[int, int], bytes], declared: DeclaredDo
         header = cda.read_header(content)
     except cda.UnreadableDocument:
         return declared
-    date, time = header.when(HOSPITAL_TIME)
+    written = header.when(HOSPITAL_TIME)
     return replace(
         declared,
         id=_digest(header.id) or declared.id,
         set=_digest(header.set_id),
         replaces_ids=tuple(cda.same(replaced) for replaced in header.replaces),
         status="addendum" if header.appends else declared.status,
-        date=date,
-        time=time,
+        date=written.date,
+        time=written.time,
+        repeated=written.repeated if written.date else declared.repeated,
         content=hashlib.sha256(content.rstrip(b"\0")).hexdigest()[:32] if len(content) < MAX_DOCUMENT else "",
         version=header.version,
     )

@@ -17,14 +17,30 @@ import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 from chalicelib.domain.json_object import JsonObject, known_fields, said_fields
 
-Key = tuple[str, str, int, int, str]
+Key = tuple[str, str, bool, str, int, int, str]
 UNFINISHED = frozenset({"preliminary", "partial"})
 STATUSES = {"preliminary": 0, "partial": 1, "final": 1, "addendum": 1, "corrected": 2, "cancelled": 3}
 """What a report may be, and which of two of the same moment counts as the later; one that says nothing counts as final."""
+
+
+class WrittenMoment(NamedTuple):
+    """When a report was written, at the hospital: YYYYMMDD and HHMMSS…, either may be empty.
+
+    `repeated`: in the hour that comes twice when summer time ends, the second time. It is told where the moment has an offset.
+    """
+
+    date: str = ""
+    time: str = ""
+    repeated: bool = False
+
+    @property
+    def place(self) -> tuple[str, str, bool, str]:
+        """What orders moments: within the hour that comes twice the first time goes before the second."""
+        return self.date, self.time[:2], self.repeated, self.time
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +51,7 @@ class DeclaredDocument:
     that `POST /studies/{uid}/reports` made: `named` (the digest of its document's name), `replaces_named`, and `status`
     (`STATUSES`). Of a CDA document: `id` and `set` (digests, `dicom.cda.same`), `version`, `replaces_ids` (digests), `date` and
     `time` (effectiveTime, at the hospital), `content` (the digest of its bytes). `conclusion`: the first line of what it
-    concludes.
+    concludes. `repeated`: as in `WrittenMoment`, of that date or of the instance's Content Date and Time.
     """
 
     replaces: tuple[str, ...] = ()
@@ -51,6 +67,7 @@ class DeclaredDocument:
     content: str = ""
     version: int | None = None
     conclusion: str = ""
+    repeated: bool = False
 
     @property
     def is_numbered(self) -> bool:
@@ -101,9 +118,14 @@ class Report:
         return self.declared.status
 
     @property
+    def written(self) -> WrittenMoment:
+        """When it was written."""
+        return WrittenMoment(self.date, self.time, self.declared.repeated)
+
+    @property
     def moment(self) -> Key:
         """What orders the versions of a document that says no order itself."""
-        return self.date, self.time, STATUSES.get(self.status, 1), self.number, self.sop_instance_uid
+        return *self.written.place, STATUSES.get(self.status, 1), self.number, self.sop_instance_uid
 
 
 _REPORT = tuple(field.name for field in fields(Report))
@@ -330,7 +352,7 @@ class _Graph:
     def _key(self, node: str) -> tuple[bool, Key]:
         """Latest first, and what is not a report before all of them, since it only hands on what replaces it."""
         report = self._reports.get(node)
-        return (False, report.moment) if report else (True, ("", "", 0, 0, node))
+        return (False, report.moment) if report else (True, ("", "", False, "", 0, 0, node))
 
     def _root(self, node: str) -> str:
         while (parent := self._parents.get(node, node)) != node:

@@ -24,7 +24,7 @@ from chalicelib.domain.errors import BadRequest, Conflict, NotFound, TryAgain
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.json_object import JsonObject
 from chalicelib.domain.ports import Objects, Table
-from chalicelib.domain.report_versions import DeclaredDocument, ListedReport, Report, ReportVersion
+from chalicelib.domain.report_versions import DeclaredDocument, ListedReport, Report, ReportVersion, WrittenMoment
 from chalicelib.domain.sharing import HOSPITAL_TIME
 from chalicelib.domain.study_views import StudyView
 from chalicelib.services import access
@@ -42,6 +42,9 @@ _DATE = re.compile(
 )
 _NAMESPACE = uuid.UUID("5d0b4e5e-7a2b-5d43-8f0e-5b0a9f1c8a11")
 
+UNDATED = WrittenMoment()
+"""Where nothing says when a report was written."""
+
 Index = Callable[[StoredObject], Exception | None]
 """Indexes a stored object now; the error when it must be tried again."""
 
@@ -50,9 +53,9 @@ Index = Callable[[StoredObject], Exception | None]
 class SentReport:
     """A report as it was sent: its kind, the title given or found in it, the id of the document, its bytes.
 
-    `version`: that of a CDA with setId and versionNumber; None where the date tells. `date` (YYYYMMDD) and `time` (HHMMSS…, or
-    empty), at the hospital: when it was written; empty where nothing says it. `status`: of `report_versions.STATUSES`, or empty.
-    `replaces`: the ids of other documents that it stands in for. `patients`: whose it says that it is.
+    `version`: that of a CDA with setId and versionNumber; None where the date tells. `written`: its date is empty where nothing
+    says it. `status`: of `report_versions.STATUSES`, or empty. `replaces`: the ids of other documents that it stands in for.
+    `patients`: whose it says that it is.
     """
 
     kind: str
@@ -60,8 +63,7 @@ class SentReport:
     document: str
     content: bytes
     version: int | None = None
-    date: str = ""
-    time: str = ""
+    written: WrittenMoment = UNDATED
     status: str = ""
     replaces: tuple[str, ...] = ()
     patients: tuple[PatientIdentifier, ...] = ()
@@ -69,7 +71,7 @@ class SentReport:
 
 @dataclass(frozen=True)
 class ReportPlace:
-    """Where a report goes: its series, its own UID and number, and when it was written (as `SentReport`, never empty).
+    """Where a report goes: its series, its own UID and number, and when it was written (its date is never empty).
 
     `replaces`: the UIDs of the versions that it replaces. `document`, `replaced`: digests of the ids of its document, and of
     the others that it stands in for.
@@ -78,8 +80,7 @@ class ReportPlace:
     series: str
     sop: str
     number: int
-    date: str
-    time: str
+    written: WrittenMoment
     replaces: tuple[str, ...]
     document: str
     replaced: tuple[str, ...]
@@ -157,7 +158,7 @@ def _known(placed: Sequence[ReportVersion], series: str, sent: SentReport) -> Re
     """The version that a report is already, or None."""
     if sent.version is not None:
         return next((version for version in placed if version.report.sop_instance_uid == _sop(series, sent, sent.version)), None)
-    candidates = placed if sent.date else placed[:1]
+    candidates = placed if sent.written.date else placed[:1]
     return next(
         (
             candidate
@@ -173,18 +174,18 @@ def _place(placed: Sequence[ReportVersion], series: str, sent: SentReport, owner
     number = latest + 1 if sent.version is None else sent.version
     sop = _sop(series, sent, number)
     local = now.astimezone(HOSPITAL_TIME)
-    date, time = sent.date, sent.time
-    if not date:  # as of now; and where the clock of whoever added the last one was fast, as of then
-        date, time = max(
-            [(local.strftime("%Y%m%d"), local.strftime("%H%M%S.%f")), *(version.report.moment[:2] for version in placed)]
-        )
-    mine = Report(sop, series, sent.kind, sent.title, date, time, number, DeclaredDocument(status=sent.status))
+    written = sent.written
+    if not written.date:  # as of now; and where the clock of whoever added the last one was fast, as of then
+        just_now = WrittenMoment(local.strftime("%Y%m%d"), local.strftime("%H%M%S.%f"), local.fold == 1)
+        written = max([just_now, *(version.report.written for version in placed)], key=lambda moment: moment.place)
+    declared = DeclaredDocument(status=sent.status, repeated=written.repeated)
+    mine = Report(sop, series, sent.kind, sent.title, written.date, written.time, number, declared)
     replaces: list[str] = []
     if sent.status != "addendum":
         before = (version for version in placed if version.newest and _precedes(version.report, mine, sent.version))
         replaces = sorted(version.report.sop_instance_uid for version in before)
     named = tuple(_named(owner, study, document) for document in (sent.document, *sent.replaces))
-    return ReportPlace(series, sop, number, date, time, tuple(replaces), named[0], named[1:])
+    return ReportPlace(series, sop, number, written, tuple(replaces), named[0], named[1:])
 
 
 def _precedes(report: Report, mine: Report, version: int | None) -> bool:
@@ -194,7 +195,10 @@ def _precedes(report: Report, mine: Report, version: int | None) -> bool:
 def _sop(series: str, sent: SentReport, number: int) -> str:
     """The UID of a version: the same for the same bytes, date and status, and number."""
     digest = sha256(sent.content).hexdigest()
-    said = (sent.status,) if sent.kind == "cda" else (sent.date, sent.time, sent.status)  # a CDA's date is in its bytes
+    written = sent.written
+    said = [sent.status] if sent.kind == "cda" else [written.date, written.time, sent.status]  # a CDA's date is in its bytes
+    if written.repeated and sent.kind != "cda":
+        said.append("repeated")
     if sent.version is None and any(said):
         digest = sha256("\n".join((digest, *said)).encode()).hexdigest()
     return _uid(f"{series}\n{digest}\n{number}")
@@ -253,14 +257,14 @@ def check_status(text: str | None) -> str:
     return text or ""
 
 
-def check_date(text: str | None) -> tuple[str, str]:
-    """When a report was written, as YYYYMMDD and HHMMSS… at the hospital, the time empty where it has none; or two empty texts.
+def check_date(text: str | None) -> WrittenMoment:
+    """When a report was written, the time empty where it has none; an empty one for no text.
 
     Taken are DICOM's and HL7's forms (YYYYMMDD[HHMM[SS[.ffffff]]][+ZZZZ]) and ISO 8601's; without an offset it is the
-    hospital's time. Raises BadRequest.
+    hospital's time, and of the hour that comes twice when summer time ends the first. Raises BadRequest.
     """
     if not text:
-        return "", ""
+        return UNDATED
     found = _DATE.fullmatch(text)
     try:
         if found is None:
@@ -273,7 +277,8 @@ def check_date(text: str | None) -> tuple[str, str]:
         taken = "20260110, 20260110103000, 2026-01-10 or 2026-01-10T10:30:00+01:00"
         raise BadRequest(f"date is a day or a moment, such as {taken}.", "date") from None
     rest = (fraction or "").rstrip("0")
-    return f"{written:%Y%m%d}".rjust(8, "0"), written.strftime("%H%M%S") + (f".{rest}" if rest else "") if hour else ""
+    time = written.strftime("%H%M%S") + (f".{rest}" if rest else "") if hour else ""
+    return WrittenMoment(f"{written:%Y%m%d}".rjust(8, "0"), time, written.fold == 1)
 
 
 def _tell_seen(caller: Caller, view: StudyView, decided: access.StudyDecision, tell: Recorder) -> None:

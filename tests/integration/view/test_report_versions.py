@@ -227,6 +227,39 @@ def test_versions_are_in_the_order_in_which_they_were_written_whenever_they_come
         assert len(study.reports(3)) == 3
 
 
+CDA_AT = """<?xml version="1.0" encoding="UTF-8"?><ClinicalDocument xmlns="urn:hl7-org:v3"><title>Referto</title>
+  <effectiveTime value="{}"/><component><structuredBody><component><section><text>{}</text></section></component>
+  </structuredBody></component></ClinicalDocument>"""
+
+
+@pytest.mark.parametrize("media_type", [*KINDS, "application/hl7-cda+xml"])
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_in_the_hour_that_comes_twice_the_offset_tells_which_version_is_the_later(
+    city: RunningCity, media_type: str, order: tuple[int, ...]
+) -> None:
+    study, written = Study(city), ["20261025025000+0200", "20261025021000+0100"]
+
+    def post(number: int, expected: int) -> dict[str, Any]:
+        if media_type.startswith("application/hl7"):
+            return study.post(CDA_AT.format(written[number], number).encode(), media_type, expected)
+        return study.post(KINDS[media_type].format(number).encode(), media_type, expected, date=written[number])
+
+    posted = {number: post(number, 201)["sop_instance_uid"] for number in order}
+    found = study.reports(2)
+    assert [version["sop_instance_uid"] for version in found] == [posted[1], posted[0]]
+    assert [(version["time"], version["newest"]) for version in found] == [("021000", True), ("025000", False)]
+    for number in order:
+        assert post(number, 200)["newest"] is (number == 1)
+
+
+def test_one_text_of_the_same_time_in_both_of_the_repeated_hours_is_two_versions(city: RunningCity) -> None:
+    study = Study(city)
+    first, second = (
+        study.post(b"uguale", "text/plain", date=f"20261025021000{offset}")["sop_instance_uid"] for offset in ("+0100", "+0200")
+    )
+    assert [report["sop_instance_uid"] for report in study.reports(2)] == [first, second]
+
+
 def test_of_two_of_one_moment_the_status_tells_the_later(city: RunningCity) -> None:
     study = Study(city)
     for status in ("corrected", "final", "preliminary"):

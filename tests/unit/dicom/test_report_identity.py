@@ -73,7 +73,7 @@ def test_a_cda_says_its_set_its_version_what_it_replaces_and_when_it_was_made() 
     assert (header.id, header.set_id) == ("2.16.840.1.113883.2.9.2^R-2", "2.16.840.1.113883.2.9.2^R")
     assert (header.version, header.title) == (2, "Referto di radiologia")
     assert header.replaces == ("2.16.840.1.113883.2.9.2^R-1",)
-    assert header.when(ROME) == ("20260310", "113000")
+    assert header.when(ROME) == ("20260310", "113000", False)
 
 
 def test_the_narrative_is_text_a_line_for_each_block() -> None:
@@ -95,7 +95,15 @@ def test_the_narrative_is_text_a_line_for_each_block() -> None:
     ],
 )
 def test_effective_time_is_told_at_the_hospital(written: str, read: tuple[str, str]) -> None:
-    assert cda.CdaHeader(effective=written).when(ROME) == read
+    assert cda.CdaHeader(effective=written).when(ROME)[:2] == read
+
+
+@pytest.mark.parametrize(
+    ("written", "repeated"),
+    [("20261025025000+0200", False), ("20261025021000+0100", True), ("20261025021000", False), ("20261025030000+0100", False)],
+)
+def test_in_the_hour_that_comes_twice_the_offset_of_the_effective_time_tells_which_is_meant(written: str, repeated: bool) -> None:
+    assert cda.CdaHeader(effective=written).when(ROME).repeated is repeated
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,9 @@ from forwarder.hl7.message import RefusedMessage, Segment
 TEXT, PDF, CDA = "text/plain; charset=utf-8", "application/pdf", "application/hl7-cda+xml"
 GONE = frozenset({"D", "X", "W"})
 TEXTS, FILES, POINTERS = frozenset({"TX", "FT", "ST"}), frozenset({"ED"}), frozenset({"RP"})
+CODED = frozenset({"CE", "CWE", "CNE", "CF"})
+SHORT = frozenset({"NM", "SN", "IS", "ID", "DT", "TM", "TS", "DTM"})
+"""Coded, measured and dated values: short texts beside a text, and nothing without one."""
 STATES = frozenset("ABCDFINOPRSUVWX")
 """Table 0085, OBX-11."""
 _VALUE, _STATE = 5, 11  # OBX-5 and OBX-11
@@ -34,12 +37,21 @@ _KNOWN = {b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG", b"{\\rtf": "RTF", b"II*\0"
 
 @dataclass(slots=True)
 class Content:
-    """The documents of one report, the states of its OBX, and what of it is not taken and why."""
+    """The documents of one report, the states of its OBX, and what of it is not taken and why.
+
+    `texts`: (name, text) of each; `narrated`: whether one of them is more than a coded, measured or dated value.
+    """
 
     texts: list[tuple[str, str]] = field(default_factory=list)
+    narrated: bool = False
     files: list[tuple[str, bytes]] = field(default_factory=list)
     states: set[str] = field(default_factory=set)
     left_out: list[tuple[str, RefusedMessage]] = field(default_factory=list)
+
+    def narrate(self, name: str, text: str) -> None:
+        """Take in a text under the name of its section."""
+        self.texts.append((name, text))
+        self.narrated = self.narrated or bool(text.strip())
 
     def documents(self, heading: str) -> list[tuple[str, bytes]]:
         """(media type, bytes) of each; a text begins with `heading`, and ends with the names of what is left out.
@@ -47,7 +59,7 @@ class Content:
         Raises RefusedMessage where nothing can be used, and something is there that cannot.
         """
         text = _CONTROLS.sub("", _joined(self.texts)).strip("\n")
-        if not text.strip():
+        if not self.narrated or not text.strip():
             if not self.files and self.left_out:
                 raise self.left_out[0][1]
             return list(self.files)
@@ -61,6 +73,10 @@ def read(segments: Sequence[Segment]) -> Content:
     found = Content()
     for obx in (segment for segment in segments if segment.name == "OBX" and not names_study(segment)):
         kind = obx.value(2).upper() or "TX"
+        if kind in CODED | SHORT and obx.value(_STATE).upper() not in GONE:
+            found.texts += [
+                (obx.value(3, 2), line) for value in obx.repetitions(_VALUE) if (line := _short_line(obx, kind, value))
+            ]
         if kind not in TEXTS | FILES | POINTERS:
             continue
         value, state = _text_value(obx) if kind in TEXTS else (obx.raw(_VALUE), obx.value(_STATE).upper())
@@ -72,7 +88,7 @@ def read(segments: Sequence[Segment]) -> Content:
             continue
         if kind in TEXTS:
             lines = value.replace(obx.delimiters.repetition, "\n")
-            found.texts.append((obx.value(3, 2), obx.unescape(lines)))
+            found.narrate(obx.value(3, 2), obx.unescape(lines))
         elif kind in POINTERS:
             refusal = RefusedMessage(
                 "AE", 102, "A reference (RP) is not followed: the document itself is needed.", "OBX", obx.number, 5
@@ -87,6 +103,16 @@ def read(segments: Sequence[Segment]) -> Content:
 def names_study(obx: Segment) -> bool:
     """Whether this OBX says which study the report is of (IHE RAD-28)."""
     return bool({re.sub(r"[\W_]", "", obx.value(3, component)).upper() for component in (1, 2, 4, 5)} & _STUDY_CODES)
+
+
+def _short_line(obx: Segment, kind: str, value: str) -> str:
+    """A value in words: of a coded one its text (CWE.2, .5; .9, the original), else its code; a number (NM, SN) with its unit."""
+    if kind in CODED:
+        return next((text for place in (2, 5, 9, 1, 4) if (text := obx.component(value, place))), "")
+    if kind not in ("NM", "SN"):
+        return obx.component(value, 1)
+    number = "".join(obx.component(value, place) for place in range(1, 5)) if kind == "SN" else obx.component(value, 1)
+    return f"{number} {obx.value(6) or obx.value(6, 2)}".strip() if number else ""
 
 
 def _text_value(obx: Segment) -> tuple[str, str]:
@@ -144,7 +170,7 @@ def _take_file(found: Content, obx: Segment, repetition: str) -> None:
     elif b"ClinicalDocument" in content[:8192] and b"urn:hl7-org:v3" in content[:8192]:
         found.files.append((CDA, content))
     elif (text := _plain(obx, content)) and (kinds & {"TEXT", "TX", "PLAIN", "TXT"}) and not kinds & {"RTF", "HTML", "XML"}:
-        found.texts.append((obx.value(3, 2), text))
+        found.narrate(obx.value(3, 2), text)
     else:
         kind = next((name for begin, name in _KNOWN.items() if content.startswith(begin)), "")
         said = f"The document in OBX-5 (ED) is neither a whole PDF nor a CDA{f', but {kind}' if kind else ''}."

@@ -48,8 +48,33 @@ def test_sections_have_their_names_above_them():
 
 
 def test_what_is_no_text_and_lines_that_were_taken_back_are_left_out():
-    lines = ["OBX|1|TX|1||resta", "OBX|2|NM|1||12", "OBX|3|TX|1||via||||||D", "OBX|4|CE|1||A^B"]
+    lines = ["OBX|1|TX|1||resta", "OBX|2|CX|1||12", "OBX|3|TX|1||via||||||D", "OBX|4|CE|1||A^B||||||X", "OBX|5|NM|1||"]
     assert text_of(*lines) == "resta"
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("CE|C^Conclusione||J18^Polmonite", "Polmonite"),
+        ("cwe|C^Conclusione||J18^Polmonite^I10~J90^Versamento\\T\\altro", "Polmonite\nVersamento&altro"),
+        ("CWE|C^Conclusione||^^^B^BI-RADS 4", "BI-RADS 4"), ("CWE|C^Conclusione||J18^^I10^^^^^^come scritto", "come scritto"),
+        ("CNE|C^Conclusione||J18", "J18"), ("CF|C^Conclusione||J18^Polmonite", "Polmonite"),
+        ("NM|C^Conclusione||450|mGy.cm^mGy.cm^UCUM", "450 mGy.cm"), ("NM|C^Conclusione||0", "0"),
+        ("SN|C^Conclusione||>^12|mm", ">12 mm"), ("SN|C^Conclusione||^1^-^5", "1-5"), ("DT|C^Conclusione||20260901", "20260901"),
+    ],
+)  # fmt: skip
+def test_what_is_coded_or_measured_beside_a_text_is_part_of_it(value: str, said: str):
+    assert text_of("OBX|1|TX|1^Referto||Testo.", f"OBX|2|{value}") == f"Referto\nTesto.\n\nConclusione\n{said}"
+
+
+@pytest.mark.parametrize("value", ["CE|C^Conclusione||J18^Polmonite", "NM|C^Dose||450|mGy.cm"])
+def test_what_is_coded_or_measured_alone_is_no_report_and_no_document_beside_a_pdf(value: str):
+    order = f"OBR|1|P|F|^RX{'|' * 14}A-1"
+    for empty in ("OBX|1|TX|1||", "OBX|1|TX|1|| ~"):
+        with pytest.raises(RefusedMessage):
+            read(message(order, empty, f"OBX|2|{value}||||||X"))
+    attachment = f"OBX|1|ED|1||^application^pdf^Base64^{base64.b64encode(ris.pdf()).decode()}"
+    assert [report.media_type for report in read(message(order, attachment, f"OBX|2|{value}"))] == ["application/pdf"]
 
 
 @pytest.mark.parametrize(

@@ -74,12 +74,17 @@ class StoredInstance:
 class FailedInstance:
     """An instance that is not stored; `reason` is a key of `FAILURE_REASONS`.
 
-    Without a SOP Instance UID, it is reported among the failures that belong to no instance.
+    Without both UIDs, which are type 1 in Failed SOP Sequence, it is reported among the failures that belong to no instance.
     """
 
     reason: str
     sop_class_uid: str = ""
     sop_instance_uid: str = ""
+
+    @property
+    def is_named(self) -> bool:
+        """Whether it is told which instance this is."""
+        return bool(self.sop_class_uid and self.sop_instance_uid)
 
 
 Outcome = StoredInstance | FailedInstance
@@ -105,9 +110,9 @@ def response(outcomes: Sequence[Outcome]) -> Model:
     studies = {instance.study_url for instance in stored}
     model: Model = {tags.RetrieveURL: _element("UR", *(studies if len(studies) == 1 else ()))}
     sequences = {
-        tags.FailedSOPSequence: [_failed(failure) for failure in failed if failure.sop_instance_uid],
+        tags.FailedSOPSequence: [_failed(failure) for failure in failed if failure.is_named],
         tags.ReferencedSOPSequence: [_stored(instance) for instance in stored],
-        tags.OtherFailuresSequence: [_reason(failure) for failure in failed if not failure.sop_instance_uid],
+        tags.OtherFailuresSequence: [_reason(failure) for failure in failed if not failure.is_named],
     }
     model.update({tag: _element("SQ", *items) for tag, items in sequences.items() if items})
     return model

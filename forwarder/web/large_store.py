@@ -40,9 +40,12 @@ AT_ONCE, PUTS, TRIES = 2, 4, 3
 MOST_INSTANCES = 5000
 GOOD = frozenset({"indexed", "echo"})
 REASONS: Mapping[str, int] = {
-    "not-dicom": 0xC000, "truncated": 0xC001, "too-deep": 0xC003, "too-large-header": 0xC004, "executable-preamble": 0xC006,
-    "unsupported-media-type": 0xC007, "ambiguous-identifier": 0xA900, "study-mismatch": 0xA901, "missing-uid": 0xA902,
-    "invalid-uid": 0xA903, "meta-mismatch": 0xA904, "withdrawn": 0xA907, "superseded": 0xA90A, "conflict": 0x0111,
+    "not-dicom": 0xC000, "truncated": 0xC001, "unreadable": 0xC002, "too-deep": 0xC003, "too-large-header": 0xC004,
+    "deflate-too-large": 0xC005, "executable-preamble": 0xC006, "unsupported-media-type": 0xC007,
+    "too-many-references": 0xC008, "ambiguous-identifier": 0xA900, "study-mismatch": 0xA901, "missing-uid": 0xA902,
+    "invalid-uid": 0xA903, "meta-mismatch": 0xA904, "invalid-patient-id": 0xA905, "withdrawn": 0xA907,
+    "pixels-not-compared": 0xA908, "too-many-corrections": 0xA909, "superseded": 0xA90A, "dicomdir": 0x0122,
+    "conflict": 0x0111,
 }  # fmt: skip
 """Failure Reasons (PS3.18 table I.2-2) as the archive tells them (docs/conformance.md); every other verdict is 0110."""
 PROCESSING_FAILURE = 0x0110
@@ -282,30 +285,32 @@ def _wrong(part: StoredPart, study: str | None) -> str | None:
 
 
 def _response(parts: Sequence[StoredPart], verdicts: Mapping[str, str], study: str | None, service: str) -> Response:
-    """The Store Instances Response Module (PS3.18 10.5.3.2, annex I)."""
+    """The Store Instances Response Module (PS3.18 10.5.3.2, annex I), as the archive answers what is smaller.
+
+    Both UIDs of a failed instance are type 1: what has not both is among Other Failures.
+    """
     stored: list[dict[str, Any]] = []
-    failures: list[dict[str, Any]] = []
+    failed: list[dict[str, Any]] = []
+    others: list[dict[str, Any]] = []
+    studies: set[str] = set()
     for part in parts:
-        verdict = _wrong(part, study) or verdicts.get(part.sha256, "processing-failure")
-        header = part.header
+        verdict, header = _wrong(part, study) or verdicts.get(part.sha256, "processing-failure"), part.header
         sop_class, sop_instance = (header.sop_class_uid, header.sop_instance_uid) if header else (None, None)
-        item: dict[str, Any] = {}
-        if sop_instance:
-            item |= {"00081150": _element("UI", sop_class or ""), "00081155": _element("UI", sop_instance)}
+        item = {"00081150": _element("UI", sop_class or ""), "00081155": _element("UI", sop_instance or "")}
+        reason = {"00081197": _element("US", REASONS.get(verdict, PROCESSING_FAILURE))}
         if verdict in GOOD and header is not None:
-            series = header.text((0x0020, 0x000E)) or ""
-            address = f"{service}/studies/{header.study_instance_uid}/series/{series}/instances/{sop_instance}"
+            whole = f"{service}/studies/{header.study_instance_uid}"
+            address = f"{whole}/series/{header.text((0x0020, 0x000E)) or ''}/instances/{sop_instance}"
             stored.append(item | {"00081190": _element("UR", address)})
+            studies.add(whole)
+        elif sop_class and sop_instance:
+            failed.append(item | reason)
         else:
-            failures.append(item | {"00081197": _element("US", REASONS.get(verdict, PROCESSING_FAILURE))})
-    found: dict[str, Any] = {}
-    if study and stored:
-        found["00081190"] = _element("UR", f"{service}/studies/{study}")
-    if stored:
-        found["00081199"] = {"vr": "SQ", "Value": stored}
-    if failures:
-        found["00081198"] = {"vr": "SQ", "Value": failures}
-    status = 409 if not stored else 202 if failures else 200
+            others.append(reason)
+    found = {"00081190": _element("UR", studies.pop() if len(studies) == 1 else "")}
+    sequences = {"00081198": failed, "00081199": stored, "0008119A": others}
+    found |= {tag: {"vr": "SQ", "Value": items} for tag, items in sequences.items() if items}
+    status = 409 if not stored else 202 if failed or others else 200
     return Response(json.dumps(found).encode(), status, {"Cache-Control": "no-store"}, "application/dicom+json")
 
 

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import io
+import json
 import tempfile
 import tracemalloc
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from images import ct_slice
 from starlette.requests import Request
 
+from chalicelib.dicomweb.stow_response import FAILURE_REASONS
 from forwarder.web import large_store
 from forwarder.web.identity import RefusedError
 from forwarder.web.large_store import MultipartFiles
@@ -135,3 +140,66 @@ def test_what_is_larger_than_4_mb_is_taken_apart_here_up_to_8_gib(tmp_path: Path
             assert (answer.status_code, refused) == (409, False)
         except RefusedError as error:
             assert (error.status, refused) == (413, True)
+
+
+GARBAGE = b"garbage" * 3
+
+
+class Indexing:
+    """An archive that takes whatever comes but garbage."""
+
+    def call(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> SimpleNamespace:
+        named = [of if isinstance(of, str) else of["sha256"] for of in next(iter(json.loads(body).values()))]
+        rejected = {"state": "rejected", "reason": "not-dicom"}
+        garbage = hashlib.sha256(GARBAGE).hexdigest()
+        judged = [{"sha256": sha256} | (rejected if sha256 == garbage else {"state": "indexed"}) for sha256 in named]
+        return SimpleNamespace(data=json.dumps({"instances": judged}))
+
+
+def instance(study: str, **without: None) -> bytes:
+    data = ct_slice(1, study=study)
+    for keyword in without:
+        delattr(data, keyword)
+        data.file_meta.pop(f"MediaStorage{keyword}", None)
+    file = io.BytesIO()
+    data.save_as(file, enforce_file_format=False)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("contents", "status", "retrieve", "tags"),
+    [
+        ([instance("1.2.3")], 200, ["http://door/studies/1.2.3"], {"00081199"}),
+        ([instance("1.2.3"), instance("1.2.4")], 200, None, {"00081199"}),
+        ([instance("1.2.3"), GARBAGE], 202, ["http://door/studies/1.2.3"], {"00081199", "0008119A"}),
+        ([GARBAGE], 409, None, {"0008119A"}),
+    ],
+)
+def test_the_answer_is_that_of_the_archive_to_what_is_smaller(
+    tmp_path: Path, contents: list[bytes], status: int, retrieve: list[str] | None, tags: set[str]
+) -> None:
+    store = large_store.LargeStore(Indexing(), tmp_path / "stow", 0)  # type: ignore[arg-type]
+    whole = body(contents)
+    answer = on_its_own(lambda: asyncio.run(store.answer(sent(whole, len(whole)), "person", "http://door")))
+    found = json.loads(bytes(answer.body))
+    assert answer.status_code == status
+    assert found.pop("00081190") == ({"vr": "UR", "Value": retrieve} if retrieve else {"vr": "UR"})
+    assert set(found) == tags
+    if "0008119A" in tags:
+        assert found["0008119A"]["Value"] == [{"00081197": {"vr": "US", "Value": [0xC000]}}]
+
+
+@pytest.mark.parametrize("keyword", ["SOPClassUID", "SOPInstanceUID"])
+def test_what_has_not_both_uids_is_no_failed_instance(tmp_path: Path, keyword: str) -> None:
+    store = large_store.LargeStore(NoArchive(), tmp_path / "stow", 0)  # type: ignore[arg-type]
+    whole = body([instance("1.2.3", **{keyword: None})])
+    request = sent(whole, len(whole))
+    request.scope["path"] = "/dicomweb/studies/1.2.9"
+    answer = on_its_own(lambda: asyncio.run(store.answer(request, "person", "http://door")))
+    assert set(json.loads(bytes(answer.body))) == {"00081190", "0008119A"}
+
+
+def test_the_reasons_are_those_of_the_archive() -> None:
+    assert {slug: code for slug, code in large_store.REASONS.items() if FAILURE_REASONS[slug].code != code} == {}
+    of_other_ways = {"missing-bulkdata", "unsupported-transfer-syntax", "out-of-resources", "processing-failure"}
+    assert set(FAILURE_REASONS) - set(large_store.REASONS) == of_other_ways

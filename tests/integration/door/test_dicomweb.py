@@ -455,7 +455,14 @@ class TestLargeBodies:
         assert answer.status_code == 202, answer.text
         stored = answer.json()["00081199"]["Value"]
         assert [item["00081155"]["Value"][0] for item in stored] == [str(dataset.SOPInstanceUID) for dataset in slices[:2]]
-        assert [item["00081197"]["Value"] for item in answer.json()["00081198"]["Value"]] == [[0xA901], [0xC007]]
+        (other,) = answer.json()["00081198"]["Value"]
+        assert other == {
+            "00081150": {"vr": "UI", "Value": [str(slices[2].SOPClassUID)]},
+            "00081155": {"vr": "UI", "Value": [str(slices[2].SOPInstanceUID)]},
+            "00081197": {"vr": "US", "Value": [0xA901]},
+        }
+        assert answer.json()["0008119A"]["Value"] == [{"00081197": {"vr": "US", "Value": [0xC007]}}]
+        assert answer.json()["00081190"]["Value"][0].endswith(f"/dicomweb/studies/{study}")
         back = radiologist.get(stored[0]["00081190"]["Value"][0], headers={"Accept": "application/dicom"}, timeout=60)
         assert contents[0] in back.content
         again = radiologist.post("/dicomweb/studies", data=iter([pieces + b"--edge--"]), headers=headers, timeout=120)  # chunked

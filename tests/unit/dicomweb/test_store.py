@@ -397,6 +397,12 @@ def test_sequences_without_items_and_a_study_that_is_not_one_are_left_out() -> N
     assert set(response([NAMELESS])) == {"00081190", "0008119A"}
 
 
+def test_a_failure_without_both_uids_belongs_to_no_instance() -> None:
+    assert set(response([FailedInstance("missing-uid", "", "1.2.3.4"), FailedInstance("missing-uid", CT)])) == {
+        "00081190", "0008119A",
+    }  # fmt: skip
+
+
 def test_every_reason_of_the_archive_has_a_code_of_its_own() -> None:
     assert set(REASONS) <= set(FAILURE_REASONS)
     codes = [reason.code for reason in FAILURE_REASONS.values()]

@@ -75,7 +75,7 @@ def outcome(connection: sqlite3.Connection, reference: Reference) -> int | None:
     latest, its_class = found[0]
     if latest not in SETTLED_WELL:
         return PROCESSING_FAILURE
-    if sop_class and its_class != sop_class:
+    if its_class != sop_class:
         return CLASS_INSTANCE_CONFLICT
     return 0
 

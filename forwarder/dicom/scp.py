@@ -102,6 +102,7 @@ ACTION_STATUS = {
     0x0110: "failure, processing: the journal could not record the request, or who asks cannot be answered",
     0x0112: "no such SOP instance: not the well-known instance of storage commitment",
     0x0114: "no such argument: no transaction UID or no referenced instance",
+    0x0115: "invalid argument value: a reference without SOP class or without SOP instance UID",
     0x0123: "no such action: only action type 1 exists",
     0x0213: "resource limitation: more than 100,000 references in one request, 1,000 requests open, or the disk nearly full",
 }
@@ -201,6 +202,8 @@ class Receiver:
         transaction = str(information.get("TransactionUID") or "")
         if not transaction or not references:
             return 0x0114, None
+        if not all(sop_class and sop_instance for sop_class, sop_instance in references):  # type 1, here and in the report
+            return 0x0115, None
         if len(references) > MOST_REFERENCES:
             return 0x0213, None
         try:
@@ -228,7 +231,7 @@ class Receiver:
 
 def _references(information: Dataset) -> list[tuple[str, str]]:
     return [
-        (str(item.get("ReferencedSOPClassUID", "")), str(item.get("ReferencedSOPInstanceUID", "")))
+        (str(item.get("ReferencedSOPClassUID") or ""), str(item.get("ReferencedSOPInstanceUID") or ""))
         for item in information.get("ReferencedSOPSequence") or []
     ]
 

@@ -160,6 +160,25 @@ class TestCommitment:
         assert event_type == 2
         assert [item.FailureReason for item in information.FailedSOPSequence] == [0x0110, 0x0112, 0x0119]
 
+    @pytest.mark.parametrize("missing", ["SOPClassUID", "SOPInstanceUID"])
+    @pytest.mark.parametrize("empty", [True, False])
+    def test_a_reference_that_does_not_say_both_uids_is_refused(self, archive: FakeArchive, tmp_path, missing: str, empty: bool):
+        place, reports = hospital(tmp_path, archive.url, peers=[PACS]), []
+        asked, reference, whole = Dataset(), Dataset(), Dataset()
+        for item in (reference, whole):
+            item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = ct_slice(1).SOPClassUID, ct_slice(1).SOPInstanceUID
+        if empty:
+            setattr(reference, f"Referenced{missing}", "")
+        else:
+            delattr(reference, f"Referenced{missing}")
+        asked.TransactionUID, asked.ReferencedSOPSequence = "1.2.3.99", [whole, reference]
+        with running(place.config()):
+            assoc = self.pacs(place, reports).associate("127.0.0.1", place.port)
+            status, _ = assoc.send_n_action(asked, 1, StorageCommitmentPushModel, "1.2.840.10008.1.20.1.1")
+            assoc.release()
+            assert status.Status == 0x0115
+            assert place.state()["commitments"]["open"] == 0
+
     def test_nothing_is_promised_while_the_archive_has_not_judged(self, archive: FakeArchive, tmp_path):
         place, reports = hospital(tmp_path, archive.url, peers=[PACS]), []
         archive.indexing_seconds = 3600

@@ -22,11 +22,12 @@ from pydicom import Dataset
 from pydicom.uid import UID
 from pynetdicom.association import Association
 from pynetdicom.dimse_messages import N_EVENT_REPORT_RQ
-from pynetdicom.dimse_primitives import N_EVENT_REPORT
+from pynetdicom.dimse_primitives import C_ECHO, C_STORE, N_ACTION, N_EVENT_REPORT
 from pynetdicom.dsutils import encode
 from pynetdicom.pdu import P_DATA_TF
 from pynetdicom.pdu_primitives import A_ABORT, A_ASSOCIATE, A_P_ABORT, A_RELEASE, MaximumLengthNotification
 from pynetdicom.presentation import PresentationContext
+from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 from pynetdicom.transport import AddressInformation, ThreadedAssociationServer
 
 from forwarder.alerts import Refusal
@@ -47,6 +48,7 @@ ARTIM_SECONDS = 30.0  # from the connection to a whole A-ASSOCIATE-RQ
 LINGER_SECONDS = 3.0  # for a peer that was refused to close the connection
 STOP_SECONDS = 3.0  # for the associations that stand when the forwarder stops
 STRANGERS = 64  # connections beside the associations that may be: those that will be refused, or say nothing
+NO_SUCH_SOP_CLASS, SOP_CLASS_NOT_SUPPORTED, UNRECOGNIZED_OPERATION = 0x0118, 0x0122, 0x0211  # PS3.7 annex C
 REPORTS = 1000  # answers that are remembered until they are asked for
 A_ASSOCIATE_RQ = 0x01
 
@@ -371,7 +373,10 @@ class Established(Association):  # type: ignore[misc]  # pynetdicom is untyped h
             return self._answers.pop(message_id, None)
 
     def _serve_request(self, msg: Any, context_id: int) -> None:
-        """As pynetdicom's; an answer to a report of ours goes to who waits for it, and queries are answered by `queries`."""
+        """As pynetdicom's; an answer to a report of ours goes to who waits for it, and queries are answered by `queries`.
+
+        A request of another service than its context's is refused here: pynetdicom would answer it as one of that service.
+        """
         if isinstance(msg, N_EVENT_REPORT) and msg.MessageIDBeingRespondedTo is not None:
             with self._answered:
                 if len(self._answers) < REPORTS and isinstance(msg.Status, int):
@@ -379,11 +384,24 @@ class Established(Association):  # type: ignore[misc]  # pynetdicom is untyped h
                 self._answered.notify_all()
             return
         context = self._accepted_cx.get(context_id)
-        if self._desk.queries is not None and context is not None and context.abstract_syntax in queries.MODELS:
+        refused = None if context is None else _why_not_served(msg, context.abstract_syntax)
+        if refused is not None:
+            self._refuse_request(msg, context_id, refused)
+            return
+        if self._desk.queries is not None and context is not None and isinstance(msg, queries.KINDS):
             queries.serve(self, msg, context, self._desk.queries)
             self.dul._idle_timer.restart()  # it says nothing while it is answered
             return
         super()._serve_request(msg, context_id)
+
+    def _refuse_request(self, message: Any, context_id: int, status: int) -> None:
+        """Answer a request in a response of its own service."""
+        if getattr(message, "MessageID", None) is None or message.MessageIDBeingRespondedTo is not None:
+            return  # a response to nothing
+        answer = type(message)()
+        answer.MessageIDBeingRespondedTo, answer.Status = message.MessageID, status
+        log.debug("request refused", service=type(message).__name__, status=f"0x{status:04X}", calling=self.calling)
+        self.dimse.send_msg(answer, context_id)
 
     def note_refusal(self, what: str, refused: Refused) -> None:
         """Tell the administrator of something that was refused on this association."""
@@ -394,6 +412,24 @@ class Established(Association):  # type: ignore[misc]  # pynetdicom is untyped h
         """Whether the peer, or we, want it to end, or it has ended: nobody waits for an answer any more."""
         wanted = self.dul.peek_next_pdu()
         return isinstance(wanted, A_RELEASE | A_ABORT | A_P_ABORT) or not (self.is_established and self.dul.is_alive())
+
+
+def _why_not_served(message: Any, abstract_syntax: str) -> int | None:
+    """The status for a request that is none of its presentation context's service, or names another SOP class; None for one
+    that is. C-ECHO is answered on every context: some senders have no other."""
+    sop_class = getattr(message, "AffectedSOPClassUID", None) or getattr(message, "RequestedSOPClassUID", None)
+    if isinstance(message, C_ECHO):
+        return None if sop_class == Verification else UNRECOGNIZED_OPERATION
+    if abstract_syntax in queries.MODELS:
+        kinds: Any = queries.MODELS[abstract_syntax][0]
+        return None if isinstance(message, kinds) else UNRECOGNIZED_OPERATION
+    if abstract_syntax == StorageCommitmentPushModel:
+        if not isinstance(message, N_ACTION | N_EVENT_REPORT):
+            return UNRECOGNIZED_OPERATION
+        return None if sop_class == abstract_syntax else NO_SUCH_SOP_CLASS
+    if abstract_syntax == Verification or not isinstance(message, C_STORE):
+        return UNRECOGNIZED_OPERATION
+    return None if sop_class == abstract_syntax else SOP_CLASS_NOT_SUPPORTED
 
 
 def _primitive(asked: AssociateRequest) -> A_ASSOCIATE:

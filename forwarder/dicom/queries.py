@@ -67,6 +67,7 @@ MODELS: dict[str, tuple[Any, str]] = {
     "1.2.840.10008.5.1.4.1.2.2.3": (C_GET, "STUDY"),
 }
 RESPONSES = {C_FIND: b"\x20\x80", C_GET: b"\x10\x80", C_MOVE: b"\x21\x80"}
+KINDS = tuple(RESPONSES)
 NAMES = {C_FIND: "C-FIND", C_GET: "C-GET", C_MOVE: "C-MOVE"}
 SOP_CLASS_NOT_SUPPORTED = 0x0122  # PS3.7 C.5.6
 WITH_DATA_SET = b"\x01\x00"

@@ -17,6 +17,7 @@ from hospital import Hospital, dcmtk, hospital, process, store, until
 from images import ct_slice, write_ct
 from raw_dicom import (
     ABORT,
+    COMMITMENT,
     CT,
     ECHO,
     EXPLICIT,
@@ -147,6 +148,47 @@ def test_one_odd_context_harms_no_other(place, name):
         )
     else:
         assert not place.state()["refusals"]
+
+
+OF_ANOTHER_SERVICE = {"C-GET": 0x10, "C-FIND": 0x20, "C-MOVE": 0x21, "N-EVENT-REPORT": 0x100, "N-GET": 0x110, "N-SET": 0x120,
+                      "N-ACTION": 0x130, "N-CREATE": 0x140, "N-DELETE": 0x150}  # fmt: skip
+
+
+@pytest.mark.parametrize("number", [1, 3, 5])
+@pytest.mark.parametrize("name", OF_ANOTHER_SERVICE)
+def test_a_request_of_another_service_is_refused_in_a_response_of_its_own(place, name: str, number: int):
+    field = OF_ANOTHER_SERVICE[name]
+    if number == 5 and name in ("N-ACTION", "N-EVENT-REPORT"):
+        pytest.skip("storage commitment takes it")
+    contexts = {1: ECHO, 3: CT, 5: COMMITMENT}
+    of_class = contexts[number].encode()
+    asked = command(
+        field, 7, e0002=of_class, e0003=of_class, e0600=b"XX", e0700=b"\0\0", e0800=b"\0\0", e1000=b"1.2.3", e1001=b"1.2.3",
+        e1002=b"\1\0", e1008=b"\1\0",
+    )  # fmt: skip
+    with Sender(place.port) as sender:
+        sender.ask(request(*(context(place_of, uid, IMPLICIT) for place_of, uid in contexts.items())))
+        answer = sender.send(p_data(number, 3, asked) + p_data(number, 2, b"\x08\0\x52\0\6\0\0\0STUDY ")).message()
+        assert (int.from_bytes(answer[0x0100], "little"), status(answer)) == (0x8000 | field, 0x0211)
+        assert int.from_bytes(answer[0x0120], "little") == 7
+        assert sender.echo() == 0  # the association goes on
+        sender.send(RELEASE)
+
+
+def test_a_commitment_request_that_names_another_class_is_refused_as_one(place):
+    asked = command(0x130, 7, e0003=ECHO.encode(), e0800=b"\0\0", e1001=b"1.2.840.10008.1.20.1.1", e1008=b"\1\0")
+    with Sender(place.port) as sender:
+        sender.ask(request(context(1, ECHO, IMPLICIT), context(5, COMMITMENT, IMPLICIT)))
+        answer = sender.send(p_data(5, 3, asked) + p_data(5, 2, b"\x08\0\x52\0\6\0\0\0STUDY ")).message()
+        assert (int.from_bytes(answer[0x0100], "little"), status(answer)) == (0x8130, 0x0118)
+        assert sender.echo() == 0
+
+
+@pytest.mark.parametrize("number", [3, 5])
+def test_an_echo_is_answered_on_every_context(place, number: int):
+    with Sender(place.port) as sender:
+        sender.ask(request(context(3, CT, IMPLICIT), context(5, COMMITMENT, IMPLICIT)))
+        assert sender.echo(number) == 0
 
 
 def test_an_image_is_stored_under_an_even_number_and_answered_within_the_senders_limit(place):

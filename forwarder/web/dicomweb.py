@@ -375,6 +375,9 @@ class DicomWeb:
         for name in ("content-location", "location"):
             if name in headers:
                 headers[name] = rewriting.address(headers[name], old, new)
+        for name in ("link", "warning"):
+            if name in headers:
+                headers[name] = rewriting.addresses(headers[name], old, new)
         headers |= {"x-content-type-options": "nosniff", "referrer-policy": "no-referrer"}
         headers.setdefault("cache-control", "no-store")
         if not headers.get("content-type", "").startswith("application/pdf"):

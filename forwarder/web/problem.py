@@ -1,11 +1,13 @@
-"""Refusals of the DICOMweb service, as the archive words its own (RFC 9457)."""
+"""Refusals of the DICOMweb service, as the archive words its own (RFC 9457; the contract's *Errors*)."""
 
 from __future__ import annotations
 
 import json
+import uuid
 
 from starlette.responses import Response
 
+from forwarder.logs import log
 from forwarder.web.identity import RefusedError
 
 TITLES = {
@@ -29,11 +31,32 @@ TITLES = {
     "busy": "Too many requests are being answered.",
     "archive-unreachable": "The archive cannot be reached, or does not answer as it should.",
 }
+DETAILS = {
+    "no-identity": "Ask by the hospital's proxy or with a session or token of its identity provider.",
+    "no-role": "DICOMweb takes the role radiology.",
+    "ambiguous-identity": "The headers that name the person and the roles may come once, with one name.",
+    "unusable-name": "A name has 1 to 64 printable characters of ASCII.",
+    "other-origin": "An origin that may store is named in web.allowed_origins.",
+    "bad-host": "Host is a name or address, with a port or without.",
+    "no-such-resource": "The resources are those of PS3.18 10 and 13 below /dicomweb.",
+    "method-not-allowed": "Allow names the methods that this resource has.",
+    "bad-query": "A query has at most 200 parameters.",
+    "bad-multipart": "A multipart body has its boundary before each part, at most 8 KiB of headers in each, and ends by it.",
+    "busy": "Ask again in some seconds.",
+    "provider-unreachable": "Ask again in some seconds.",
+    "archive-unreachable": "Ask again in some seconds; the forwarder's page says what is wrong.",
+}
+"""What is told beside the title: what would be taken. A refusal without one has its title here too."""
 
 
 def problem(status: int, slug: str, **headers: str) -> Response:
-    """The answer; 401 says how to bring an identity (RFC 9110 11.6.1)."""
-    body = {"type": f"urn:contenitore:problem:{slug}", "title": TITLES.get(slug, slug), "status": status}
+    """The answer; 401 says how to bring an identity (RFC 9110 11.6.1). `request_id` stands in the log beside the reason."""
+    request_id, title = str(uuid.uuid4()), TITLES.get(slug, slug)
+    log.info("DICOMweb refused", request_id=request_id, status=status, reason=slug)
+    body = {
+        "type": f"urn:contenitore:problem:{slug}", "title": title, "status": status, "detail": DETAILS.get(slug, title),
+        "request_id": request_id,
+    }  # fmt: skip
     fields = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
     fields |= {name.replace("_", "-"): value for name, value in headers.items()}
     if status == 401:

@@ -157,6 +157,11 @@ def address(value: str, old: str, new: str) -> str:
     return new + rest if rest != value and (not rest or rest[0] in "/?#") else value
 
 
+def addresses(value: str, old: str, new: str) -> str:
+    """A text in which addresses stand among other words (Warning, RFC 7234 5.5; Link, RFC 8288), as they are called here."""
+    return re.sub(re.escape(old) + r"(?![A-Za-z0-9._~%-])", lambda _: new, value)
+
+
 def _by_type(content_type: str, old: str, new: str) -> Replacer | None:
     kind = content_type.partition(";")[0].strip().lower()
     if kind.endswith("json"):

@@ -145,8 +145,36 @@ class TestWhoMayAsk:
         answer = radiologist.post("/dicomweb/studies", data=b"", headers={"Origin": "https://evil.example"})
         assert (answer.status_code, answer.json()["type"]) == (403, "urn:contenitore:problem:other-origin")
 
+    @pytest.mark.parametrize(
+        ("method", "path", "kind", "name", "status", "slug"),
+        [
+            ("GET", "/studies", "", None, 401, "no-identity"), ("GET", "/studies", "", "r\xf2ssi", 403, "unusable-name"),
+            ("GET", "/nothing", "", "m.rossi", 404, "no-such-resource"),
+            ("DELETE", "/studies", "", "m.rossi", 405, "method-not-allowed"),
+            ("POST", "/studies", 'multipart/related; type="application/dicom"; boundary=x', "m.rossi", 400, "bad-multipart"),
+        ],
+    )  # fmt: skip
+    def test_a_refusal_has_all_that_the_contract_says(self, doors: Doors, method, path, kind, name, status, slug):
+        staff = doors.staff(MAUGERI, name, "radiology")
+        headers = {"Content-Type": kind} if kind else {}
+        answers = [
+            staff.request(method, f"/dicomweb{path}", data=iter([b"no part"]) if kind else b"", headers=headers) for _ in range(2)
+        ]
+        problems = [answer.json() for answer in answers]
+        for answer, told in zip(answers, problems, strict=True):
+            assert answer.headers["Content-Type"] == "application/problem+json"
+            assert set(told) == {"type", "title", "status", "detail", "request_id"}
+            assert (answer.status_code, told["status"], told["type"]) == (status, status, f"urn:contenitore:problem:{slug}")
+            assert told["title"] and told["detail"]
+        assert problems[0]["request_id"] != problems[1]["request_id"]
+
 
 class TestWhatIsAnswered:
+    def test_no_address_of_the_archive_is_in_a_warning(self, shared: Patient, radiologist: Staff):
+        for path in ("/dicomweb/studies", f"/dicomweb/studies/{shared.prior}/instances"):
+            answer = radiologist.get(path, params={"limit": "1"})
+            assert answer.headers["Warning"].startswith(f"299 {radiologist.door}/dicomweb: ")
+
     def test_no_address_of_the_archive_or_the_store_is_in_what_viewers_get(self, doors, shared, radiologist):
         elsewhere = [doors.city.api.encode(), doors.city.s3.encode()]
         instance = instance_of(radiologist, shared.prior, owner=SAN_MATTEO).partition("?")[0]

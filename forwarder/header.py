@@ -86,6 +86,11 @@ class Header:
         return _uid(self.text((0x0008, 0x0018)) or self.text((0x0002, 0x0003)))
 
     @property
+    def media_storage_sop_instance_uid(self) -> str | None:
+        """As the file meta says, which for what came by C-STORE is the request's Affected SOP Instance UID."""
+        return _uid(self.text((0x0002, 0x0003)))
+
+    @property
     def sop_class_uid(self) -> str | None:
         """As the data set says, else as the file meta does."""
         return _uid(self.text((0x0008, 0x0016)) or self.text((0x0002, 0x0002)))

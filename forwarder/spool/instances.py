@@ -58,13 +58,14 @@ _COLUMNS = "digest, size, study, rank, attempts, packing, packed_digest, packed_
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What is known of an instance besides its bytes."""
+    """What is known of an instance besides its bytes. `sent_as`: the UID that it was sent under, if not its own."""
 
     study: str | None = None
     sop_class: str | None = None
     sop_instance: str | None = None
     modality: str | None = None
     calling: str | None = None
+    sent_as: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +122,9 @@ def take_on(
     """Take an instance on; what was discarded, lost or damaged and came again waits again. Returns the state it is in."""
     connection.execute(
         "INSERT INTO instances"
-        " (digest, size, state, study, sop_class, sop_instance, modality, calling, rank, received_at)"
-        " VALUES (:digest, :size, 'waiting', :study, :sop_class, :sop_instance, :modality, :calling, :rank, :received_at)"
+        " (digest, size, state, study, sop_class, sop_instance, sent_as, modality, calling, rank, received_at)"
+        " VALUES (:digest, :size, 'waiting', :study, :sop_class, :sop_instance, :sent_as, :modality, :calling, :rank,"
+        " :received_at)"
         " ON CONFLICT (digest) DO UPDATE SET state = 'waiting', reason = NULL, attempts = 0, not_before = 0,"
         " packing = 'todo', packed_digest = NULL, packed_size = NULL, settled_at = NULL"
         " WHERE state = 'discarded' OR (state = 'rejected' AND reason IN ('lost-from-spool', 'damaged-in-spool'))",
@@ -204,9 +206,11 @@ def last_by_sender(connection: sqlite3.Connection) -> list[tuple[str, float]]:
 
 
 def under_uid(connection: sqlite3.Connection, sop_instance: str) -> list[tuple[InstanceState, str | None]]:
-    """(state, SOP Class UID) of all that came under a SOP Instance UID, the latest first."""
+    """(state, SOP Class UID) of all that came under a SOP Instance UID, its data set's or the one it was sent as, the latest
+    first."""
     rows = connection.execute(
-        "SELECT state, sop_class FROM instances WHERE sop_instance = ? ORDER BY received_at DESC", (sop_instance,)
+        "SELECT state, sop_class FROM instances WHERE sop_instance = ? OR sent_as = ? ORDER BY received_at DESC",
+        (sop_instance, sop_instance),
     )
     return [(InstanceState(state), sop_class) for state, sop_class in rows]
 

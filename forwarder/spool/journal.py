@@ -274,9 +274,13 @@ CREATE TABLE told (                      -- what waits for a person, and was wri
     PRIMARY KEY (kind, key)
 ) WITHOUT ROWID;
 """
+SENT_UNDER_ANOTHER_UID = """
+ALTER TABLE instances ADD COLUMN sent_as TEXT;  -- the SOP Instance UID of C-STORE or file meta, where the data set has another
+CREATE INDEX instances_sent_as ON instances (sent_as) WHERE sent_as IS NOT NULL;
+"""
 SCHEMAS = (
     SCHEMA, REPORTS, REPORTS_HAVE_DATES, REPORTS_KNOW_THEIR_CONTENT, DELIVERIES, REGISTRATION, DELIVERIES_ARE_CONFIRMED, ORDERS,
-    REGISTRATION_IS_LARGE, TOLD,
+    REGISTRATION_IS_LARGE, TOLD, SENT_UNDER_ANOTHER_UID,
 )  # fmt: skip
 """What each version of the journal added; an older journal gets what it lacks when it is opened."""
 

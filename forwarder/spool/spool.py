@@ -330,12 +330,14 @@ def look_at(head: bytes, calling: str | None = None) -> About:
     header = read_header(head, last=STUDY_INSTANCE_UID)
     if header is None:
         return About(calling=calling)
+    sent_as = header.media_storage_sop_instance_uid
     return About(
         study=header.study_instance_uid,
         sop_class=header.sop_class_uid,
         sop_instance=header.sop_instance_uid,
         modality=header.modality,
         calling=calling,
+        sent_as=sent_as if sent_as != header.sop_instance_uid else None,
     )
 
 

@@ -30,6 +30,7 @@ from raw_dicom import (
     p_data,
     request,
     status,
+    store_command,
     store_request,
     user,
 )
@@ -313,6 +314,23 @@ class TestCommitment:
             assoc.release()
         event_type, information = reports[0]
         assert (event_type, information.FailedSOPSequence[0].FailureReason) == (2, 0x0110)
+
+    def test_what_is_sent_under_another_uid_than_its_own_is_known_under_both(self, archive: FakeArchive, tmp_path):
+        place, reports = hospital(tmp_path, archive.url, send__lossless=False), []
+        archive.verdict = lambda sha256, body: ("rejected", "meta-mismatch")
+        own, sent_as = ct_slice(1), ct_slice(2)
+        data_set = store_request(3, own)[len(p_data(3, 3, store_command(own))) :]
+        with running(place.config()):
+            with Sender(place.port) as sender:
+                sender.ask(request(context(3, CT, EXPLICIT)))
+                assert status(sender.send(p_data(3, 3, store_command(sent_as)) + data_set).message()) == 0x0000
+                sender.send(RELEASE)
+            until(lambda: place.settled(1))
+            assoc = self.pacs(place, reports).associate("127.0.0.1", place.port, evt_handlers=self.handler(reports))
+            assert self.ask(assoc, [own, sent_as, ct_slice(3)]) == 0x0000
+            until(lambda: reports)
+            assoc.release()
+        assert [item.FailureReason for item in reports[0][1].FailedSOPSequence] == [0x0110, 0x0110, 0x0112]
 
 
 def commitment_request(number: int, ds: Dataset, transaction: str, times: int = 1) -> bytes:

@@ -115,7 +115,7 @@ class DicomWeb:
             await self._client.aclose()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """200, 206, 304 and what the archive answers; 401, 403, 404, 405, 408, 413, 502, 503 of this door's own."""
+        """200, 206, 304 and what the archive answers; 401, 403, 404, 405, 408, 413, 414, 502, 503 of this door's own."""
         request = Request(scope, receive)
         try:
             person = await self._door.require(request, Role.RADIOLOGY, tokens=True)
@@ -225,7 +225,7 @@ class DicomWeb:
             group.cancel_scope.cancel()
 
     async def _found(self, request: Request, url: str, person: str, body: bytes, stack: AsyncExitStack) -> _Found:
-        """The archive's answer, or the object in the store that it names. Raises ArchiveError."""
+        """The archive's answer, or the object in the store that it names. Raises ArchiveError, RefusedError."""
         headers = {name: request.headers[name] for name in _ASKED if name in request.headers}
         headers |= {"x-on-behalf-of": person, "accept-encoding": "gzip", "accept": headers.get("accept", "*/*")}
         key = f"{url}\n{headers['accept']}"
@@ -234,6 +234,9 @@ class DicomWeb:
             headers = {name: value for name, value in headers.items() if not name.startswith("if-")}
             headers["if-none-match"] = kept.headers["etag"]
         answer = await self._signed(request.method, url, body, headers, stack)
+        by_gateway = answer.headers.get("x-amzn-errortype", "").startswith("RequestTooLarge")
+        if answer.status_code == 413 and by_gateway and request.method in ("GET", "HEAD"):  # for its address and headers
+            raise RefusedError(414, "address-too-long")
         if kept is not None and answer.status_code == 304:
             whole = self._rewriter(request, kept.headers.get("content-type", "")) is not None
             found = await self._from_cache(request, kept, whole=whole, stack=stack)

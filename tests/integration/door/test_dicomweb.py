@@ -168,6 +168,11 @@ class TestWhoMayAsk:
             assert told["title"] and told["detail"]
         assert problems[0]["request_id"] != problems[1]["request_id"]
 
+    def test_a_search_that_is_too_long_is_told_so_and_not_how_to_store(self, radiologist: Staff):
+        answer = radiologist.get("/dicomweb/studies", params={"StudyInstanceUID": ",".join(["1.2.840.113619.2.55.3"] * 600)})
+        assert (answer.status_code, answer.json()["type"]) == (414, "urn:contenitore:problem:address-too-long")
+        assert "uploads" not in answer.text
+
 
 class TestWhatIsAnswered:
     def test_no_address_of_the_archive_is_in_a_warning(self, shared: Patient, radiologist: Staff):

@@ -328,7 +328,7 @@ class TestCommitment:
             until(lambda: place.settled(1))
             assoc = self.pacs(place, reports).associate("127.0.0.1", place.port, evt_handlers=self.handler(reports))
             assert self.ask(assoc, [own, sent_as, ct_slice(3)]) == 0x0000
-            until(lambda: reports)
+            until(lambda: reports and not place.state()["commitments"]["open"])  # the answer to the report has come
             assoc.release()
         assert [item.FailureReason for item in reports[0][1].FailedSOPSequence] == [0x0110, 0x0110, 0x0112]
 

@@ -11,6 +11,7 @@ from typing import Any
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as DicomSequence
 from pynetdicom import evt
+from pynetdicom.association import Association
 from pynetdicom.sop_class import (
     PatientRootQueryRetrieveInformationModelFind,
     StorageCommitmentPushModel,
@@ -27,6 +28,8 @@ CANNOT_FIND = range(0x0100, 0xFE00)
 ABORTED_WITHIN = 20.0  # seconds; who only is slow, is waited for longer
 MOST_PATIENTS = 50  # answers to one question about patients
 WELL_KNOWN_INSTANCE = "1.2.840.10008.1.20.1.1"
+ANSWERED_SECONDS = 5.0  # in which the answer to a report has gone out, and an association has ended
+PAUSED_SECONDS = 0.02  # in which pynetdicom's reactor, which looks about it each millisecond, has seen that it is to pause
 COMMITMENT_SECONDS = 5.0
 """How long the result is waited for on the association on which it was asked for; many send it on one of their own."""
 
@@ -122,10 +125,14 @@ class Pacs(Node):
         ae = self._ae()
         ae.add_requested_context(StorageCommitmentPushModel, list(PLAIN))
         came = threading.Event()
+        answers = _Answers()
 
         def report(event: evt.Event) -> tuple[int, None]:
+            is_in_time = answers.begin()
             status = answer_report(event, on_result)
             came.set()
+            if not is_in_time:
+                _wait_for_end(event.assoc)
             return status, None
 
         try:
@@ -146,8 +153,8 @@ class Pacs(Node):
         except (ValueError, RuntimeError, OSError, AttributeError) as error:
             raise PacsError("broke-off") from error
         finally:
-            if association.is_established:
-                association.release()
+            answers.end()
+            _release(association)
 
     def _find(self, query: Dataset, model: Any) -> Iterator[Dataset]:
         """Raises NotAnsweredError where it answers no such query."""
@@ -172,6 +179,48 @@ class Pacs(Node):
         finally:
             if association.is_established:
                 association.release()
+
+
+class _Answers:
+    """The threads in which reports are answered on an association that is about to be released: nothing may be sent after it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._threads: list[threading.Thread] | None = []
+
+    def begin(self) -> bool:
+        """This thread answers a report; whether there is still time for it."""
+        with self._lock:
+            if self._threads is not None:
+                self._threads.append(threading.current_thread())
+            return self._threads is not None
+
+    def end(self) -> None:
+        """Wait until those that have begun are through; none has time from now on."""
+        with self._lock:
+            begun, self._threads = self._threads or [], None
+        for thread in begun:
+            thread.join(ANSWERED_SECONDS)
+
+
+def _wait_for_end(association: Association) -> None:
+    """Until it stands no longer: what is sent then is lost, and no error."""
+    deadline = time.monotonic() + ANSWERED_SECONDS
+    while association.is_established and time.monotonic() < deadline:
+        time.sleep(PAUSED_SECONDS)
+
+
+def _release(association: Association) -> None:
+    """Release it, if it still stands (PS3.8 7.2).
+
+    Pynetdicom's own way waits until its reactor says that it is paused; which the thread that answers a report denies when it
+    ends, for good: the caller would wait for ever.
+    """
+    if association.is_established:
+        association._reactor_checkpoint.clear()
+        time.sleep(PAUSED_SECONDS)
+        association.acse.negotiate_release()
+        association._reactor_checkpoint.set()
 
 
 def answer_report(event: evt.Event, on_result: OnCommitment) -> int:

@@ -34,7 +34,8 @@ class Pacs:
     `refuses`: SOP classes that it does not take; `breaks`: instances that it keeps, and breaks off before it says so;
     `warns`: statuses beside Bxxx with which it keeps what came; `commits`: whether it does storage commitment,
     and says so on the same association or on one that it opens to `report_to` (a port);
-    `loses`: instances of which it says then that it does not have them; `associations`: how many it bears at once.
+    `loses`: instances of which it says then that it does not have them; `associations`: how many it bears at once; `patience`:
+    seconds for which it waits for an answer.
     """
 
     patients: dict[str, Dataset] = field(default_factory=dict)
@@ -50,6 +51,7 @@ class Pacs:
     report_to: int = 0
     loses: set[str] = field(default_factory=set)
     associations: int = 10
+    patience: float = 30.0
     asked: list[str] = field(default_factory=list)  # transactions of storage commitment
     reported: list[int | None] = field(default_factory=list)  # how its reports were answered
     before_report: Callable[[], Any] = lambda: None
@@ -160,7 +162,7 @@ def running_pacs(**values: Any) -> Iterator[Pacs]:
     pacs = Pacs(**values)
     _config.UNRESTRICTED_STORAGE_SERVICE = False
     ae = AE("PACS")
-    ae.maximum_associations = pacs.associations
+    ae.maximum_associations, ae.dimse_timeout = pacs.associations, pacs.patience
     contexts = [build_context(Verification, PLAIN)]
     if pacs.commits:
         contexts.append(build_context(StorageCommitmentPushModel, PLAIN))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,12 @@ from deliveries import Case, a_case
 from hospital import process, until
 from pacs import running_pacs
 from pydicom import Dataset
+from pynetdicom.dimse import DIMSEServiceProvider
+from pynetdicom.dimse_primitives import N_EVENT_REPORT
 
+from forwarder.config import DicomConfig, PacsConfig
 from forwarder.deliver import engine
+from forwarder.retrieve import pacs as pacs_client
 from forwarder.service import running
 from tests.browser import hospital as by_api
 from tests.harness import RunningCity
@@ -41,6 +47,31 @@ def test_a_pacs_that_commits_is_asked_once_and_believed(city: RunningCity, tmp_p
             assert confirmed(case, 3) == {"commitment": 3, "find": 0, "journal": 0}
         assert (len(pacs.asked), pacs.reported) == (1, [0x0000])
         assert len(pacs.received) == 3
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.19])
+def test_an_association_is_released_once_its_report_is_answered_and_not_before(
+    monkeypatch: pytest.MonkeyPatch, delay: float
+) -> None:
+    """Pynetdicom answers a report in a thread of its own, for which its release does not wait: here that one is slow."""
+    send = DIMSEServiceProvider.send_msg
+
+    def send_late(self: DIMSEServiceProvider, primitive: Any, context_id: int) -> None:
+        if isinstance(primitive, N_EVENT_REPORT) and primitive.MessageIDBeingRespondedTo is not None:
+            time.sleep(0.05)
+        send(self, primitive, context_id)
+
+    monkeypatch.setattr(DIMSEServiceProvider, "send_msg", send_late)
+    monkeypatch.setattr(pacs_client, "COMMITMENT_SECONDS", 0.2)
+    wanted = {"1.2.3": "1.2.840.10008.5.1.4.1.1.2"}
+    with running_pacs(commits="same", patience=0.5) as pacs, ThreadPoolExecutor(1) as pool:
+        pacs.before_report = lambda: time.sleep(delay)
+        node = pacs_client.Pacs(PacsConfig(ae_title="PACS", host="127.0.0.1", port=pacs.port), DicomConfig(ae_title="US"))
+        for number in range(5):
+            asked = pool.submit(node.ask_commitment, f"1.2.{number}", wanted, lambda *_: True)
+            assert asked.result(timeout=30)
+    if not delay:
+        assert pacs.reported == [0x0000] * 5
 
 
 def test_what_the_pacs_did_not_keep_is_brought_again(city: RunningCity, tmp_path: Path) -> None:

@@ -107,6 +107,11 @@ class AdtConfig:
         ["NNITA", "NN", "NI", "CF"], "Types (component 5) by which a codice fiscale is known in PID-3, besides its authority."
     )
     codice_fiscale_fields: list[str] = option(["PID-19"], "Where else it stands.", hl7_field)
+    accept: str = option(
+        "code",
+        "An admission accepts where the codice fiscale joins the two numbers, or only where the message names the sender too.",
+        one_of("code", "named"),
+    )
     accept_days: int = option(30, "An admission accepts a transfer that was opened at most so many days before.", between(1, 365))
     early_days: int = option(3, "Or after it, where the messages came the other way round.", between(0, 30))
     max_age_days: int = option(7, "What happened longer ago opens and accepts nothing.", between(1, 365))

@@ -277,6 +277,12 @@ def incoming(name: str = "T1", sender: str = "san-matteo", linked: tuple[str, ..
     return replace(Incoming(name, sender, datetime.now(UTC), linked), **more)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(("coming_from", "certain"), [("", False), ("mondino", False), ("san-matteo", True)])
+def test_where_a_hospital_wants_the_sender_named_only_such_an_admission_accepts(coming_from: str, certain: bool):
+    (candidate,) = judge([incoming()], [encounter(coming_from=coming_from)], replace(TERMS, only_named=True))
+    assert candidate.certain is certain
+
+
 SOMEBODY_ELSE = RegisteredPerson("ROSSI^MARIA", "19400101", "F")
 UNCERTAIN = {
     "two of our numbers are linked": ([incoming(linked=("M1", "M2"))], encounter()),

@@ -41,7 +41,7 @@ ANNOUNCED = "Trasferimento annunciato / pending transfer (ADT^A15)"
 
 def terms_of(config: AdtConfig) -> Terms:
     """What the rules need of the configuration."""
-    return Terms(config.open == "consent", config.pending_opens, config.accept_days, config.early_days)
+    return Terms(config.open == "consent", config.pending_opens, config.accept_days, config.early_days, config.accept == "named")
 
 
 class Registration:

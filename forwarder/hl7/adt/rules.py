@@ -49,12 +49,14 @@ class EventOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """As configured: whether a consent is needed, whether what is announced opens at once; the window of acceptance, in days."""
+    """As configured: whether a consent is needed, whether what is announced opens at once; the window of acceptance, in days;
+    whether only an admission that names the hospital that the patient comes from accepts."""
 
     consent: bool = False
     pending_opens: bool = False
     accept_days: int = 30
     early_days: int = 3
+    only_named: bool = False
 
 
 @dataclass(frozen=True)
@@ -227,7 +229,8 @@ def judge(transfers: Sequence[Incoming], encounters: Sequence[Encounter], terms:
     * exactly one number of ours is linked to the transfer's (the archive links by a codice fiscale that agrees with both records,
       or a person did), and that is the admitted one;
     * the message's own codice fiscale, if it has one, is valid and agrees;
-    * nothing contradicts: not the birth date, not the sex, not the hospital from which the message says the patient comes;
+    * nothing contradicts: not the birth date, not the sex, not the hospital from which the message says the patient comes; and
+      the message names that hospital, where it is configured so;
     * no transfer of another sender waits for the same number, unless the message says from which the patient comes.
 
     All else is a proposal, for a person.
@@ -251,7 +254,8 @@ def _candidates(transfer: Incoming, encounters: Sequence[Encounter], terms: Term
         if encounter.agrees is False:
             against.append("codice-fiscale-disagrees")
         if linked or ({"same-name", "same-birth-date"} <= set(evidence) and not against):
-            certain = linked and encounter.admitted and not against
+            is_named = "coming-from-there" in evidence or not terms.only_named
+            certain = linked and encounter.admitted and is_named and not against
             candidate = LocalCandidate(transfer.id, encounter, certain, tuple(evidence), tuple(against))
             if number not in best or certain:
                 best[number] = candidate

@@ -83,11 +83,17 @@ def codecs_of(character_sets: tuple[str, ...]) -> list[str]:
         return ["ascii"]
 
 
+_ASCII_ALONE = frozenset({"", "ISO_IR 6", "ISO 2022 IR 6"})
+"""What Specific Character Set has where it has nothing but the default repertoire (PS3.3 C.12.1.1.2)."""
+
+
 @lru_cache(maxsize=1024)
 def _encoded(encoding: Encoding, tag: Tag, value: str) -> bytes:
     """One element of text or of a name: the same for every instance of a study. Raises UnicodeEncodeError."""
     vr = dictionary_VR(tag)
     encodings = codecs_of(encoding.character_sets)
+    if set(encoding.character_sets) <= _ASCII_ALONE and not value.isascii():  # pydicom would write Latin-1, which nothing says
+        raise UnicodeEncodeError("dicom", value, 0, len(value), "not in the default repertoire")
     try:
         with strictly():
             raw = _name(value).encode(encodings) if vr == "PN" else charset.encode_string(value, encodings)

@@ -244,6 +244,21 @@ def with_uid(syntax: str) -> bytes:
     return b"\2\0\x10\0UI" + len(value).to_bytes(2, "little") + value
 
 
+@pytest.mark.parametrize("said", ["", "ISO_IR 6", None])
+def test_a_name_with_an_accent_in_a_file_that_names_no_character_set_comes_with_one(said: str | None, tmp_path: Path) -> None:
+    """What a modality in Italy writes; Latin-1 without a word would be read as anything by who keeps to the standard."""
+    source = pydicom.dcmread(path_of("CT_small.dcm"))
+    if said is None:
+        source.pop("SpecificCharacterSet", None)
+    else:
+        source.SpecificCharacterSet = said
+    source.StudyDescription = "TC TORACE"
+    source.save_as(tmp_path / "in.dcm")
+    _, after = coerced(tmp_path / "in.dcm", tmp_path, LocalPatient("7", "2.999", "CONTÙ^NICCOLÒ"))
+    assert (after.SpecificCharacterSet, str(after.PatientName)) == ("ISO_IR 192", "CONTÙ^NICCOLÒ")
+    assert after.pixel_array.tobytes() == source.pixel_array.tobytes()
+
+
 @pytest.mark.parametrize("kind", sorted(odd_containers()))
 def test_containers_are_read_as_the_archive_reads_them(kind: str, tmp_path: Path) -> None:
     """docs/conformance.md, 7: by what the bytes show; and written so that every reader can read them."""

@@ -74,6 +74,10 @@ def place_of(trace: TracebackType | None) -> list[str]:
     return [f"{Path(frame.filename).name}:{frame.lineno}" for frame in traceback.extract_tb(trace)[-3:]]
 
 
+UNFORESEEN = "unforeseen"
+"""Why a study, an act or an order waits where an error came that nobody foresaw."""
+
+
 def log_unforeseen(message: str, error: BaseException, **fields: object) -> None:
     """An error that nobody foresaw: its kind and its place, never its text, which may name a patient."""
     log.error(message, error=type(error).__name__, where=place_of(error.__traceback__)[-1:], **fields)

@@ -6,9 +6,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-UNFORESEEN = "unforeseen"
-"""Why a study waits where an error came that nobody foresaw."""
-
 
 class DeliveryState(StrEnum):
     """What has become of an instance that is to be in the PACS."""

@@ -15,7 +15,6 @@ from forwarder.archive.link import Link
 from forwarder.config import Config
 from forwarder.deliver import proposals
 from forwarder.deliver.deliveries import (
-    UNFORESEEN,
     Brought,
     Confirmation,
     DeliveryState,
@@ -32,7 +31,7 @@ from forwarder.deliver.rejection import KEY_OBJECT_SELECTION, derived_uid, rejec
 from forwarder.deliver.rules import Patient, chosen, open_now, rank
 from forwarder.deliver.source import Source
 from forwarder.errors import ArchiveError, SpoolError
-from forwarder.logs import log, log_unforeseen
+from forwarder.logs import UNFORESEEN, log, log_unforeseen
 from forwarder.retrieve.coercion import LocalPatient, Origin
 from forwarder.retrieve.instances import Instance
 from forwarder.retrieve.pacs import Pacs

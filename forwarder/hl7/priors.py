@@ -24,7 +24,7 @@ from forwarder.config import OrdersConfig
 from forwarder.errors import ArchiveError, Failure, SpoolError
 from forwarder.hl7.moments import HOSPITAL_TIME
 from forwarder.hl7.order import Order
-from forwarder.logs import log
+from forwarder.logs import UNFORESEEN, log, log_unforeseen
 from forwarder.retrieve.instances import Instances
 from forwarder.spool.spool import Spool
 
@@ -136,7 +136,13 @@ class OrderPriors:
             blamed = not self._line.failed(error, started)
             log.warning("priors of an order cannot be asked for", kind=error.failure.value, detail=str(error))
             if blamed or error.failure in (Failure.SERVER, Failure.REFUSED, Failure.PROTOCOL):
-                self._later(order, int(row["attempts"]) + 1, error)
+                self._later(order, int(row["attempts"]) + 1, error.failure.value, error.retry_after)
+            return 0.0
+        except (SpoolError, OSError):
+            raise
+        except Exception as error:  # nobody foresaw it: it holds up this order alone
+            log_unforeseen("priors of an order cannot be asked for", error)
+            self._later(order, int(row["attempts"]) + 1, UNFORESEEN)
             return 0.0
         self._line.succeeded()
         if found and self._front is not None:
@@ -187,13 +193,13 @@ class OrderPriors:
         with self._answered:
             self._answered.notify_all()
 
-    def _later(self, order: Order, attempts: int, error: ArchiveError) -> None:
-        seconds = pause(Failure.INSTANCE, attempts, error.retry_after)
+    def _later(self, order: Order, attempts: int, reason: str, retry_after: float | None = None) -> None:
+        seconds = pause(Failure.INSTANCE, attempts, retry_after)
         state = "waiting" if attempts < TRIES else "aside"
         self._journal.write(
             lambda connection: connection.execute(
                 "UPDATE orders SET attempts = ?, not_before = ?, reason = ?, state = ? WHERE digest = ?",
-                (attempts, time.time() + seconds, error.failure.value, state, order.digest),
+                (attempts, time.time() + seconds, reason, state, order.digest),
             )
         )
 

@@ -15,7 +15,7 @@ from forwarder.archive.client import Archive
 from forwarder.archive.signing import SKEW_TOLERATED
 from forwarder.config import Config
 from forwarder.deliver import account
-from forwarder.deliver.deliveries import SAFETY, UNFORESEEN
+from forwarder.deliver.deliveries import SAFETY
 from forwarder.deliver.engine import Deliveries
 from forwarder.dicom.commitment import summary as commitments_summary
 from forwarder.dicom.scp import Receiver
@@ -26,6 +26,7 @@ from forwarder.hl7.priors import OrderPriors
 from forwarder.hl7.priors import summary as orders_summary
 from forwarder.hl7.receiver import MessageHandler
 from forwarder.hl7.waiting import summary as reports_summary
+from forwarder.logs import UNFORESEEN
 from forwarder.operations import work_items
 from forwarder.operations.work_items import WorkList
 from forwarder.query.engine import COUNTS, Queries

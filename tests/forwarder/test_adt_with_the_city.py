@@ -15,6 +15,8 @@ from pacs import running_pacs
 from registry import Invented, adt, invented
 
 from forwarder.deliver.engine import Deliveries
+from forwarder.hl7.adt.acts import Act
+from forwarder.hl7.adt.engine import Registration
 from forwarder.service import running
 from local.processes import free_port
 from tests.browser import hospital as by_api
@@ -129,6 +131,26 @@ def test_an_admission_that_comes_before_the_discharge_accepts_too(case: Case):
     case.settled("maugeri")
     case.tell("san-matteo", "A03", who, to="MAUG")
     assert case.accepted(who)["receiving_patient"]["id"] == there.number
+
+
+def test_an_error_that_nobody_foresaw_puts_off_one_act_and_neither_the_others_nor_the_forwarder(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+):
+    who, other = invented(), invented()
+    do = Registration._open
+
+    def opened_but_for_one(self: Registration, act: Act) -> tuple[str | None, str]:
+        if act.number == who.number:
+            raise KeyError("what an act has no place for")
+        return do(self, act)
+
+    monkeypatch.setattr(Registration, "_open", opened_but_for_one)
+    assert case.tell("san-matteo", "A03", who, to="MAUG").code == "AA"
+    assert case.tell("san-matteo", "A03", other, to="MAUG").code == "AA"
+    case.opened(other)
+    assert not case.transfers(who)
+    monkeypatch.undo()
+    case.opened(who)
 
 
 def test_cancels_undo_what_their_event_did_and_nothing_that_a_person_did(case: Case):

@@ -20,7 +20,7 @@ from forwarder.hl7.adt.acts import WITHIN, Act, ActKind, ActState
 from forwarder.hl7.adt.event import CODICE_FISCALE, DISCHARGES, MOVES, WILL_DISCHARGE, RegisteredPerson
 from forwarder.hl7.adt.ledger import RegistrationLedger
 from forwarder.hl7.adt.rules import Incoming, Terms, judge
-from forwarder.logs import log
+from forwarder.logs import UNFORESEEN, log, log_unforeseen
 from forwarder.spool.spool import Spool
 
 PAUSE_SECONDS = 10.0
@@ -116,6 +116,13 @@ class Registration:
                 return min(1.0, max(0.05, self._looks[0] - started) if self._looks else 1.0)
         except ArchiveError as error:
             self._failed(act, error, started)
+            return 0.0
+        except (SpoolError, OSError):
+            raise
+        except Exception as error:  # nobody foresaw it: it holds up this act alone
+            log_unforeseen("an act of ADT failed", error, act=act.seq if act else None)
+            if act is not None:
+                self.ledger.later(act, pause(Failure.INSTANCE, act.attempts + 1, None), UNFORESEEN)
             return 0.0
         self._line.succeeded()
         return 0.0

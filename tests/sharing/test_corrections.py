@@ -20,7 +20,7 @@ from tests.sharing.api import Api, api_over
 from tests.sharing.images import image
 from tests.sharing.test_sloppy_values import replaced
 from tests.unit.dicom.building import element
-from tests.world import A, B, C, World
+from tests.world import OIDS, A, B, C, World
 
 STUDY = "1.2.1"
 FIRST, SECOND = f"{STUDY}.1.1", f"{STUDY}.1.2"
@@ -355,3 +355,21 @@ def test_any_order_and_repetition_of_events_ends_in_the_same_views(order: tuple[
     assert seen[0] == seen[1] == seen[2]
     assert seen[0][A, "right"] == {STUDY}
     assert seen[0][A, "wrong"] == set()
+
+
+def test_a_report_of_the_right_patient_is_taken_at_once_and_none_of_another(api: Api) -> None:
+    """A PACS corrects, and the RIS sends its report in the same second: the view of the study does not know yet."""
+
+    def posted(number: str) -> int:
+        role = f'<recordTarget><patientRole><id root="{OIDS[A]}" extension="{number}"/></patientRole></recordTarget>'
+        name = f'<id root="1.2.3" extension="{number}"/>'
+        document = f'<ClinicalDocument xmlns="urn:hl7-org:v3">{name}{role}<title>Referto</title></ClinicalDocument>'
+        headers = {"Content-Type": "application/hl7-cda+xml"}
+        return api.call(A, "POST", "/studies/{study}/reports", body=document.encode(), headers=headers, study=STUDY).status
+
+    assert posted("right") == 409
+    api.world.send(A, image("right", STUDY, name="Giusto^Paziente"))
+    assert posted("right") == 201
+    assert posted("another") == 409
+    api.world.settle()
+    assert posted("another") == 409

@@ -131,12 +131,22 @@ def add_report(
 
 
 def _is_of_another(table: Table, view: StudyView, said: Sequence[PatientIdentifier], issuer: str) -> bool:
-    """Whether a document names, under the owner's own issuer, numbers of which none is the study's patient's or linked to it
-    (zeros before one do not count), or a codice fiscale that is another than the patient's."""
-    records = [access.load_deciding(table, patient.hash) for patient in view.patients]
-    known = {number for record in records for number in record.linked} | {*view.patients, *view.said}
+    """Whether a document is of another patient than the study. Facts refuse: the view may not know yet of a correction."""
+    known = {*view.patients, *view.said}
+    if not _contradicts(table, known, said, issuer):
+        return False
+    facts = table.query_all(keys.study_facts(view.owner, view.study_instance_uid), keys.INSTANCES)
+    now = {instance.fact.patient for instance in studies.instances(facts) if instance.fact.patient is not None}
+    return not now - known or _contradicts(table, now - known, said, issuer)
+
+
+def _contradicts(table: Table, patients: set[PatientIdentifier], said: Sequence[PatientIdentifier], issuer: str) -> bool:
+    """Whether a document names, under the owner's own issuer, numbers of which none is one of these patients' or linked to it
+    (zeros before one do not count), or a codice fiscale that is another than theirs."""
+    records = [access.load_deciding(table, patient.hash) for patient in sorted(patients)]
+    linked = {number for record in records for number in record.linked if number.issuer == issuer}
     named = {_bare(number) for number in said if number.issuer == issuer}
-    if named and known and not named & {_bare(number) for number in known}:
+    if named and patients and not named & {_bare(number) for number in patients | linked}:
         return True
     codes = {code for record in records for code in linking.codes(record)}
     stated = [codice_fiscale.read(number.value) for number in said if number.issuer == italian.CODICE_FISCALE]

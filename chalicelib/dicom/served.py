@@ -71,11 +71,12 @@ def serve(text: bytes, study_url: str, suffix: str, replace: Replace | None, iss
     def shown(patient: bytes, original: bytes) -> tuple[bytes, bytes]:
         return (patient, original) if replace is None else _shown(replace, patient, original)
 
+    element = _members({tags.IssuerOfAccessionNumberSequence: {"vr": "SQ", "Value": [issuer]}}) if issuer is not None else b""
     pieces: list[bytes] = []
     for line in text.split(b"\n"):
         head, patient, between, original, after = _parts(line)
         patient, original = shown(patient, original)
-        pieces += (_with_issuer(head, issuer), patient, between, original, after, b"\n")
+        pieces += (_with_issuer(head, element), patient, between, original, after, b"\n")
     return _addressed(b"".join(pieces[:-1]), study_url.encode(), suffix.encode())
 
 
@@ -88,12 +89,9 @@ def _parts(line: bytes) -> tuple[bytes, bytes, bytes, bytes, bytes]:
     return line[:first], line[first + 1 : second], line[second + 1 : third], line[third + 1 : fourth], line[fourth + 1 :]
 
 
-def _with_issuer(head: bytes, issuer: Attributes | None) -> bytes:
-    """What stands before the patient, in which an accession number that says no issuer has this one."""
-    if issuer is None:
-        return head
-    element = _members({tags.IssuerOfAccessionNumberSequence: {"vr": "SQ", "Value": [issuer]}})
-    return _ACCESSION.sub(lambda found: found[0] + element, head, count=1)
+def _with_issuer(head: bytes, element: bytes) -> bytes:
+    """What stands before the patient, in which an accession number that says no issuer has this element of one, if there is."""
+    return _ACCESSION.sub(lambda found: found[0] + element, head, count=1) if element else head
 
 
 def _addressed(text: bytes, study_url: bytes, suffix: bytes) -> bytes:

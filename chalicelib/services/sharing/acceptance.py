@@ -49,7 +49,7 @@ def accept(
         if number == transfer.receiving:
             record(entry(Kind.READ, transfer))
             return shown_to_receiver(transfer, (), now)
-        if italian.kind(number) != "hospital" and not _is_the_patients(number, transfer, theirs, caller):
+        if italian.kind(number) != "hospital" and not _is_the_patients(number, transfer, theirs):
             raise Conflict("This national code is not known to be the patient's: name a number of your own.")
         accepted = transfer.accepted(number, now)
         writes = linking.linking_writes(theirs, transfer.patient, number, BASIS, caller.member.id, (), now)
@@ -140,11 +140,11 @@ def _named(caller: Caller, body: object) -> PatientIdentifier | None:
     return number
 
 
-def _is_the_patients(number: PatientIdentifier, transfer: Transfer, theirs: Record, caller: Caller) -> bool:
-    """Whether a national code is one that the patient has by another word than the receiver's: it is everybody's number, and
+def _is_the_patients(number: PatientIdentifier, transfer: Transfer, theirs: Record) -> bool:
+    """Whether a national code is one that the patient has by the archive's word or the sender's: it is everybody's number, and
     what every hospital has under it would become that patient's."""
     links = (link for link in linking.between(theirs, number) if not link.ended)
-    return number == transfer.patient or any(link.by.split("/")[0] != caller.member.id for link in links)
+    return number == transfer.patient or any(link.is_word_of(transfer.sender) for link in links)
 
 
 def _only(numbers: Sequence[PatientIdentifier]) -> PatientIdentifier:
@@ -161,9 +161,8 @@ def _unnaming(table: Table, record: Record, transfer: Transfer, caller: Caller, 
     if number is None or any(other.id != transfer.id and other.receiving == number for other in record.transfers):
         return []
     links = [link for link in linking.between(record, number) if not link.ended and link.basis == BASIS]
-    by_code = italian.kind(number) == "hospital" and linking.codes(record) & linking.codes(
-        access.load_deciding(table, number.hash)
-    )
-    if links and by_code:
+    if not links:
+        return []
+    if italian.kind(number) == "hospital" and linking.codes(record) & linking.codes(access.load_deciding(table, number.hash)):
         return []
     return [PutNew(fact) for link in links for fact in patients.unlinking(link, caller.member.id, now)]

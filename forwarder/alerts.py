@@ -33,6 +33,7 @@ class Trouble(StrEnum):
     RECALLS_TO_ACT_ON = "recalls-to-act-on"
     PACS_DOES_NOT_TAKE = "pacs-does-not-take"
     DELIVERY_UNFORESEEN = "delivery-unforeseen"
+    PART_STUMBLES = "part-stumbles"
     ADT_TOO_MANY = "adt-too-many"
     CLOCK_WRONG = "clock-wrong"
     CERTIFICATE_ENDS = "certificate-ends"

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from forwarder import logs
 from forwarder.archive.client import archive_of
+from forwarder.background import Background
 from forwarder.config import Config
 from forwarder.deliver.engine import Deliveries
 from forwarder.dicom import scp
@@ -63,8 +64,9 @@ def run(config: Config) -> None:
 
 
 def _end_with_any_thread(stop: threading.Event) -> list[str]:
-    """From now on an unexpected error in any thread but those of one connection ends the forwarder, so that whoever watches over
-    it starts it again: better than to look alive and to send nothing. Returns where the thread's name will stand.
+    """From now on an unexpected error in a thread that neither begins anew nor is of one connection, as of those that send, ends
+    the forwarder, so that whoever watches over it starts it again: better than to look alive and to send nothing. Returns where
+    the thread's name will stand.
     """
     died: list[str] = []
 
@@ -109,7 +111,7 @@ def running(
         door = MessageHandler(config.hl7, spool, reports.notice)
         if config.hl7.adt.enabled:
             door.registration = Registration(spool, archive, outbox.line, config.hl7.adt)
-        state = State(config, spool, outbox, receiver, archive, door)
+        state = State(config, spool, outbox, receiver, archive, door, Background(stop))
         if config.deliver.enabled:
             state.deliveries = deliveries = Deliveries(config, spool, archive, outbox.line, outbox.share)
             receiver.is_echo = deliveries.is_echo
@@ -123,33 +125,30 @@ def running(
         state.work = WorkList(spool.journal, archive, outbox.line, asks=people, on_look=mailer.tell if mailer else None)
         outbox.start()
         stack.callback(outbox.stop)
-        background = [threading.Thread(target=commitments.run, args=(stop,), name="commitments", daemon=True)]
-        background.append(threading.Thread(target=reports.run, args=(stop,), name="reports", daemon=True))
-        background.append(
-            threading.Thread(target=_tick, args=(stop, config, spool, outbox, state, recovered), name="tick", daemon=True)
-        )
         if config.watch.folder:
-            state.watcher = watcher = Watcher(config.watch, spool, ranks)
-            watcher.heard = receiver.senders.heard
-            background.append(threading.Thread(target=watcher.run, args=(stop,), name="watch", daemon=True))
-        if state.deliveries is not None:
-            background.append(threading.Thread(target=state.deliveries.deliver, args=(stop,), name="deliver", daemon=True))
-            background.append(threading.Thread(target=state.deliveries.plan, args=(stop,), name="deliver-plan", daemon=True))
-            threading.Thread(target=state.deliveries.follow, args=(stop,), name="deliver-feed", daemon=True).start()
+            state.watcher = Watcher(config.watch, spool, ranks)
+            state.watcher.heard = receiver.senders.heard
         if config.hl7.orders.enabled:
             front = state.deliveries.to_the_front if state.deliveries is not None else None
             door.orders = OrderPriors(spool, archive, outbox.line, config.hl7.orders, front)
-            background.append(threading.Thread(target=door.orders.run, args=(stop,), name="orders", daemon=True))
+        background = state.background
+        background.begin("commitments", commitments.run)
+        background.begin("reports", reports.run)
+        background.begin("tick", lambda stop: _tick(stop, config, spool, outbox, state, recovered))
+        if state.watcher is not None:
+            background.begin("watch", state.watcher.run)
+        if state.deliveries is not None:
+            background.begin("deliver", state.deliveries.deliver)
+            background.begin("deliver-plan", state.deliveries.plan)
+            background.begin("deliver-feed", state.deliveries.follow, waited_for=False)
+        if door.orders is not None:
+            background.begin("orders", door.orders.run)
         if door.registration is not None:
-            background.append(threading.Thread(target=door.registration.run, args=(stop,), name="adt", daemon=True))
-            threading.Thread(target=door.registration.follow, args=(stop,), name="adt-feed", daemon=True).start()
-        for thread in background:
-            thread.start()
-        # Neither is waited for at the end: a call may be under way.
-        threading.Thread(target=sign_of_life.run, args=(stop, state, archive), name="sign-of-life", daemon=True).start()
-        threading.Thread(target=state.work.run, args=(stop,), name="work-items", daemon=True).start()
-        feed = Feed(spool, archive, outbox.line, reports.notice)
-        threading.Thread(target=feed.run, args=(stop,), name="feed", daemon=True).start()
+            background.begin("adt", door.registration.run)
+            background.begin("adt-feed", door.registration.follow, waited_for=False)
+        background.begin("sign-of-life", lambda stop: sign_of_life.run(stop, state, archive), waited_for=False)
+        background.begin("work-items", state.work.run, waited_for=False)
+        background.begin("feed", Feed(spool, archive, outbox.line, reports.notice).run, waited_for=False)
 
         def end_background() -> None:
             stop.set()
@@ -161,15 +160,14 @@ def running(
                 door.registration.notice()
             if door.orders is not None:
                 door.orders.notice()
-            for thread in background:
-                thread.join(15)
+            background.wait(15)
 
         stack.callback(end_background)
         state.ports |= stack.enter_context(scp.listening(config.dicom, receiver, config.peers, state.queries))
         state.ports |= stack.enter_context(mllp.listening(config.hl7, door))
         told = state.deliveries.transfer_accepted if state.deliveries is not None else lambda _: None
         workplace = Workplace(spool.journal, state.work, lambda: state.pace, told)
-        stack.enter_context(web.opened(config, state, spool, archive, outbox.line, stop, workplace))
+        stack.enter_context(web.opened(config, state, spool, archive, outbox.line, background, workplace))
         log.info(
             "ready", ae_title=config.dicom.ae_title, ports=state.ports, page=config.page.port,
             waiting=spool.tally()["waiting"], cleaned=recovered.removed, adopted=recovered.adopted, missing=recovered.missing,

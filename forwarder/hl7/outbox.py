@@ -21,7 +21,7 @@ from forwarder.config import Hl7Config
 from forwarder.errors import ArchiveError, Failure, SpoolError
 from forwarder.hl7 import waiting as queue
 from forwarder.hl7.report import Report
-from forwarder.logs import log
+from forwarder.logs import UNFORESEEN, log, log_unforeseen
 from forwarder.spool.spool import Spool
 
 LOOK_AGAIN = 0.3  # seconds between two looks for a study that is being indexed
@@ -85,6 +85,12 @@ class ReportOutbox:
             verdict = self._deliver(waiting.report)
         except ArchiveError as error:
             self._failed(waiting, error, started)
+            return 0.0
+        except (SpoolError, OSError):
+            raise
+        except Exception as error:  # nobody foresaw it: it holds up this report alone
+            log_unforeseen("a report could not be sent", error, report=waiting.digest[:12])
+            queue.postpone(self._spool.journal, waiting.digest, pause(Failure.INSTANCE, waiting.attempts + 1), UNFORESEEN)
             return 0.0
         self._line.succeeded()
         if verdict is None:

@@ -129,20 +129,21 @@ class OrderPriors:
             ).fetchone()
         if row is None:
             return 1.0
-        order, started = Order(**json.loads(row["content"])), time.monotonic()
+        digest, started = str(row["digest"]), time.monotonic()
         try:
+            order = Order(**json.loads(row["content"]))
             found = self._ask(order)
         except ArchiveError as error:
             blamed = not self._line.failed(error, started)
             log.warning("priors of an order cannot be asked for", kind=error.failure.value, detail=str(error))
             if blamed or error.failure in (Failure.SERVER, Failure.REFUSED, Failure.PROTOCOL):
-                self._later(order, int(row["attempts"]) + 1, error.failure.value, error.retry_after)
+                self._later(digest, int(row["attempts"]) + 1, error.failure.value, error.retry_after)
             return 0.0
         except (SpoolError, OSError):
             raise
         except Exception as error:  # nobody foresaw it: it holds up this order alone
             log_unforeseen("priors of an order cannot be asked for", error)
-            self._later(order, int(row["attempts"]) + 1, UNFORESEEN)
+            self._later(digest, int(row["attempts"]) + 1, UNFORESEEN)
             return 0.0
         self._line.succeeded()
         if found and self._front is not None:
@@ -193,13 +194,13 @@ class OrderPriors:
         with self._answered:
             self._answered.notify_all()
 
-    def _later(self, order: Order, attempts: int, reason: str, retry_after: float | None = None) -> None:
+    def _later(self, digest: str, attempts: int, reason: str, retry_after: float | None = None) -> None:
         seconds = pause(Failure.INSTANCE, attempts, retry_after)
         state = "waiting" if attempts < TRIES else "aside"
         self._journal.write(
             lambda connection: connection.execute(
                 "UPDATE orders SET attempts = ?, not_before = ?, reason = ?, state = ? WHERE digest = ?",
-                (attempts, time.time() + seconds, reason, state, order.digest),
+                (attempts, time.time() + seconds, reason, state, digest),
             )
         )
 

@@ -13,6 +13,7 @@ from forwarder import __version__
 from forwarder.alerts import Trouble
 from forwarder.archive.client import Archive
 from forwarder.archive.signing import SKEW_TOLERATED
+from forwarder.background import Background
 from forwarder.config import Config
 from forwarder.deliver import account
 from forwarder.deliver.deliveries import SAFETY
@@ -102,7 +103,14 @@ class State:
     """Puts the snapshot together."""
 
     def __init__(
-        self, config: Config, spool: Spool, outbox: Outbox, receiver: Receiver, archive: Archive, door: MessageHandler
+        self,
+        config: Config,
+        spool: Spool,
+        outbox: Outbox,
+        receiver: Receiver,
+        archive: Archive,
+        door: MessageHandler,
+        background: Background,
     ) -> None:
         self._config = config
         self._spool = spool
@@ -110,6 +118,7 @@ class State:
         self._receiver = receiver
         self._archive = archive
         self._door = door
+        self.background = background
         self._rates = Rates()
         self.watcher: Watcher | None = None
         self.deliveries: Deliveries | None = None
@@ -242,6 +251,7 @@ class State:
             (any(name in SAFETY for name in counts["deliver"]["recalls"]), Trouble.RECALLS_TO_ACT_ON),
             (self.deliveries is not None and self.deliveries.trouble is not None, Trouble.PACS_DOES_NOT_TAKE),
             (UNFORESEEN in counts["deliver"]["waiting_for"], Trouble.DELIVERY_UNFORESEEN),
+            (self.background.stumbles, Trouble.PART_STUMBLES),
             (bool(counts["adt"]["too_many"]), Trouble.ADT_TOO_MANY),
             (days is None, Trouble.CERTIFICATE_UNREADABLE),
             (min(days or [DAYS_WARNED]) < DAYS_WARNED, Trouble.CERTIFICATE_ENDS),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from forwarder.archive.client import Archive
 from forwarder.archive.link import Link
+from forwarder.background import Background
 from forwarder.config import Config
 from forwarder.logs import log, place_of
 from forwarder.spool.spool import Spool
@@ -37,7 +37,7 @@ POLICY = (
 
 @contextmanager
 def opened(
-    config: Config, state: HasSnapshot, spool: Spool, archive: Archive, line: Link, stop: threading.Event, workplace: Workplace
+    config: Config, state: HasSnapshot, spool: Spool, archive: Archive, line: Link, background: Background, workplace: Workplace
 ) -> Iterator[None]:
     """The door, while the block runs. Raises ConfigError, SpoolError."""
     if not config.identity.configured and not config.web.ris_secret_file:
@@ -47,7 +47,7 @@ def opened(
     from forwarder.web.door import Door
 
     cache = Cache(spool.folder / "web", config.web.cache_mb * 1_000_000, spool.reserve_bytes)
-    threading.Thread(target=cache.follow, args=(archive, line, stop), name="web-feed", daemon=True).start()
+    background.begin("web-feed", lambda stop: cache.follow(archive, line, stop), waited_for=False)
     with serving(config, application(state, Door(config, archive), workplace, cache)):
         yield
 

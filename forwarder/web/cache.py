@@ -111,7 +111,8 @@ class Cache:
                 self._bytes -= oldest.size
 
     def follow(self, archive: Archive, line: Link, stop: threading.Event) -> None:
-        """Follow the archive's feed until told to stop, and empty the cache by it."""
+        """Follow the archive's feed until told to stop, and empty the cache by it, at the beginning too."""
+        self.empty()
         cursor, pace = NOW, Pace(archive)
         while not stop.is_set():
             wait = LOOK_SECONDS

@@ -21,6 +21,7 @@ from images import ct_slice
 from line_proxy import bad_line
 from test_kill import doomed
 
+from forwarder.hl7.outbox import ReportOutbox
 from forwarder.operations import admin
 from forwarder.service import running
 from local.processes import free_port
@@ -392,3 +393,18 @@ def test_death_right_after_each_step_loses_and_doubles_no_report(case: Case, ste
         assert case.settled(2)["sent"] == 2
     seen = until(lambda: len(seen := case.seen()) == 2 and seen)
     assert [(version, text.split("\n")[-1]) for _, version, text in seen] == [(2, "Secondo."), (1, "Primo.")]
+
+
+def test_a_report_that_stumbles_over_what_nobody_foresaw_holds_up_no_other(up: Case, monkeypatch: pytest.MonkeyPatch):
+    up.image()
+    adds = ReportOutbox._add
+    monkeypatch.setattr(
+        ReportOutbox, "_add", lambda self, report, *rest: {}[0] if report.content == b"primo" else adds(self, report, *rest)
+    )
+    assert up.send(up.oru("primo"), up.oru("secondo", order="2")) == ["AA", "AA"]
+    until(lambda: [text for _, _, text in up.seen()] == ["secondo"])
+    assert up.reports()["waiting"] == 1
+    monkeypatch.setattr(ReportOutbox, "_add", adds)
+    admin.retry(up.place.spool, everything=True)
+    up.settled(2)
+    until(lambda: {text for _, _, text in up.seen()} == {"primo", "secondo"})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -184,3 +185,24 @@ def test_an_order_message_has_20_orders_and_an_answer_tells_of_five_exams() -> N
             assert (count, refused.code, refused.condition) == (21, "AE", 207)
     exams = [ExamForOrder(f"1.{n}", "san-matteo", "San Matteo", "20260301", "TC", ("CT",), True) for n in range(6)]
     assert [len(told("NTE", exams[:count])) for count in (4, 5, 6)] == [4, 5, 5]
+
+
+def test_an_order_that_cannot_be_read_back_holds_up_neither_the_others_nor_the_forwarder(
+    city: RunningCity, tmp_path: Path, patient: by_api.Patient
+):
+    by_api.send(city.client("san-matteo"), prior(patient, "TC TORACE", 5))
+    by_api.transfer(city, patient)
+    by_api.wait_for_studies(city, patient, 1)
+    at = place(city, tmp_path)
+    at.spool.mkdir(parents=True, exist_ok=True)
+    journal = Journal(at.spool / "journal.sqlite3")
+    row = (
+        "INSERT INTO orders (digest, control_id, number, content, state, received_at) VALUES ('x', '1', '1', '{}', 'waiting', ?)"
+    )
+    journal.write(lambda connection: connection.execute(row, (time.time() + 60,)))  # newest first: it would be asked for first
+    journal.close()
+    with running(at.config()):
+        assert post(at, order(patient.at["maugeri"])).field("NTE", 3).startswith("Stesso esame")
+        state = at.state()
+    assert state["orders"]["waiting"] == 1
+    assert "part-stumbles" not in state["troubles"]

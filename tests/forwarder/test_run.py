@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -13,6 +14,12 @@ from hospital import dcmtk, hospital, process, store, until
 from images import ct_slice, write_ct
 from pydicom import dcmread
 
+from forwarder import background
+from forwarder.dicom.commitment import Commitments
+from forwarder.hl7.feed import Feed
+from forwarder.hl7.outbox import ReportOutbox
+from forwarder.operations.snapshot import State
+from forwarder.operations.work_items import WorkList
 from forwarder.service import running
 
 pytestmark = pytest.mark.usefixtures("credentials")
@@ -66,6 +73,34 @@ def test_a_thread_that_ends_unexpectedly_ends_the_forwarder_and_says_where(tmp_p
     assert done.returncode == 2
     assert '"thread": "verdicts"' in done.stderr and '"error": "KeyError"' in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "part",
+    [(Feed, "_step"), (ReportOutbox, "step"), (Commitments, "_report_due"), (WorkList, "look"), (State, "tick")],
+    ids=lambda part: part[0].__name__,
+)
+def test_a_part_that_stumbles_begins_anew_and_the_doors_stay_open(
+    archive: FakeArchive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: tuple[type, str]
+):
+    """To end the whole for it would close the DICOM door at each start, if the error comes again."""
+    owner, method = part
+    does, calls = getattr(owner, method), []
+    monkeypatch.setattr(background, "PAUSE_SECONDS", 0.05)
+
+    def stumbles(*given: Any, **named: Any) -> Any:
+        calls.append(1)
+        return {}["x"] if len(calls) <= 3 else does(*given, **named)
+
+    monkeypatch.setattr(owner, method, stumbles)
+    place = hospital(tmp_path, archive.url)
+    with running(place.config()):
+        until(lambda: len(calls) > 3)
+        assert place.state()["troubles"] == ["part-stumbles"]
+        assert store(place, [ct_slice(1)]) == [0x0000]
+        until(lambda: place.settled(1))
+        monkeypatch.setattr(background, "TOLD_SECONDS", 0.0)
+        assert place.state()["troubles"] == []
 
 
 @pytest.mark.skipif(not dcmtk("storescu"), reason="DCMTK's storescu is not installed")

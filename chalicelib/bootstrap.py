@@ -61,7 +61,7 @@ class Archive:
 
     @cached_property
     def objects(self) -> Objects:
-        """The bucket. URLs are signed with SigV4, and name the region. Large bodies are put together by another function."""
+        """The bucket. URLs are signed with SigV4, for the region's host. Another function puts large bodies together."""
         from chalicelib.adapters.lambda_ import LambdaAssembler
         from chalicelib.adapters.s3 import S3Objects
         from chalicelib.deadline import remaining
@@ -134,7 +134,9 @@ class Archive:
 
     @cached_property
     def _s3(self) -> Any:
-        return boto3.client("s3", config=_CLIENT.merge(ClientConfig(signature_version="s3v4", s3={"addressing_style": "auto"})))
+        # Any other style signs addresses of S3's global host, which answers 400 for buckets in regions of after March 2019.
+        config = ClientConfig(signature_version="s3v4", s3={"addressing_style": "virtual"})
+        return boto3.client("s3", config=_CLIENT.merge(config))
 
 
 def _set(value: str | None, variable: str) -> str:

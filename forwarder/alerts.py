@@ -29,6 +29,7 @@ class Trouble(StrEnum):
     SPOOL_FAILS = "spool-fails"
     WATCH_FAILS = "watch-fails"
     HL7_CROWDED = "hl7-connections-full"
+    PATIENT_NOT_CORRECTED = "patient-not-corrected"
     MANY_ASIDE = "many-aside"
     RECALLS_TO_ACT_ON = "recalls-to-act-on"
     PACS_DOES_NOT_TAKE = "pacs-does-not-take"

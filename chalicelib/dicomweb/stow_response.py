@@ -44,6 +44,7 @@ FAILURE_REASONS: dict[str, Reason] = {
     "withdrawn": Reason(0xA907, "Withdrawn by its owner", _DOES_NOT_MATCH),
     "pixels-not-compared": Reason(0xA908, "Duplicate SOP Instance, too large to be compared", _DOES_NOT_MATCH),
     "too-many-corrections": Reason(0xA909, "Duplicate SOP Instance, corrected too often", _DOES_NOT_MATCH),
+    "conflicting-patient": Reason(0xA90B, "Duplicate SOP Instance of another patient", _DOES_NOT_MATCH),
     "superseded": Reason(0xA90A, "Corrected since", _DOES_NOT_MATCH),
     "dicomdir": Reason(0x0122, "SOP Class not supported", "PS3.18 Table I.2-2"),
     "conflict": Reason(0x0111, "Duplicate SOP Instance with other bytes", "PS3.7 C.5.14"),

@@ -30,6 +30,10 @@ REASONS: dict[str, str] = {
     "deflate-too-large": "The deflated data set inflates to more bytes than the archive accepts.",
     "withdrawn": "Its owner has withdrawn the study or the instance: what comes under its UIDs is kept aside until that ends.",
     "pixels-not-compared": "Another instance with its SOP Instance UID is there, and it is too large to be compared with it.",
+    "conflicting-patient": (
+        "Another instance with its SOP Instance UID is there, of another patient, and more differs than patient and order, or the"
+        " transfer syntax: what is there stands."
+    ),
     "too-many-corrections": "The instance was corrected more often than the archive takes.",
     "unreadable": ("The structure of the data set is broken: lengths, delimiters or the compressed stream do not fit."),
 }

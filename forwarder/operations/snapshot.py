@@ -32,6 +32,7 @@ from forwarder.operations import work_items
 from forwarder.operations.work_items import WorkList
 from forwarder.query.engine import COUNTS, Queries
 from forwarder.spool import instances
+from forwarder.spool.instances import CONFLICTING_PATIENT
 from forwarder.spool.journal import tally
 from forwarder.spool.spool import Spool
 from forwarder.spool.watched_folder import Watcher
@@ -244,6 +245,7 @@ class State:
             (low, Trouble.DISK_LOW),
             (self._receiver.failing or self._door.failing or self._outbox.failing, Trouble.SPOOL_FAILS),
             (error is not None, error.trouble if error else ""),
+            (CONFLICTING_PATIENT in counts["aside"], Trouble.PATIENT_NOT_CORRECTED),
             (0 < last_day["arrived"] + last_day["aside"] <= 3 * last_day["aside"], Trouble.MANY_ASIDE),
             (self.watcher is not None and self.watcher.failing, Trouble.WATCH_FAILS),
             (skew is not None and abs(skew) > SKEW_TOLERATED, Trouble.CLOCK_WRONG),

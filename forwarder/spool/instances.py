@@ -42,6 +42,8 @@ class Packing(StrEnum):
     PLAIN = "plain"  # as it was received
 
 
+CONFLICTING_PATIENT = "conflicting-patient"
+"""The archive's reason for a conflict in which the patient differs."""
 SETTLED_WELL = frozenset({InstanceState.INDEXED, InstanceState.ECHO})
 """The archive has it: no bytes are needed any more."""
 PENDING = frozenset({InstanceState.WAITING, InstanceState.STORED})
@@ -355,12 +357,26 @@ def _note(connection: sqlite3.Connection, digest: str, standing: InstanceStatus,
         connection.execute(
             f"UPDATE instances SET state = 'waiting', stored_at = NULL, not_before = 0 WHERE digest = ? AND {_PENDING}", (digest,)
         )
-    else:
+    elif standing.state != InstanceState.CONFLICT or not _as_received(connection, digest):
         state, reason = _verdict(standing)
         connection.execute(
             f"UPDATE instances SET state = ?, reason = ?, settled_at = ? WHERE digest = ? AND {_PENDING}",
             (state, reason, now, digest),
         )
+
+
+def _as_received(connection: sqlite3.Connection, digest: str) -> bool:
+    """Have what was sent compressed sent as it was received; whether it was compressed.
+
+    The archive compares only what has the same transfer syntax, and what it has may have come by a way that compresses nothing.
+    """
+    return bool(
+        connection.execute(
+            "UPDATE instances SET state = 'waiting', packing = 'plain', packed_digest = NULL, packed_size = NULL,"
+            f" stored_at = NULL, not_before = 0 WHERE digest = ? AND packing = 'packed' AND {_PENDING}",
+            (digest,),
+        ).rowcount
+    )
 
 
 def _verdict(standing: InstanceStatus) -> tuple[InstanceState, str | None]:

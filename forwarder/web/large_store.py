@@ -45,7 +45,7 @@ REASONS: Mapping[str, int] = {
     "too-many-references": 0xC008, "ambiguous-identifier": 0xA900, "study-mismatch": 0xA901, "missing-uid": 0xA902,
     "invalid-uid": 0xA903, "meta-mismatch": 0xA904, "invalid-patient-id": 0xA905, "withdrawn": 0xA907,
     "pixels-not-compared": 0xA908, "too-many-corrections": 0xA909, "superseded": 0xA90A, "dicomdir": 0x0122,
-    "conflict": 0x0111,
+    "conflict": 0x0111, "conflicting-patient": 0xA90B,
 }  # fmt: skip
 """Failure Reasons (PS3.18 table I.2-2) as the archive tells them (docs/conformance.md); every other verdict is 0110."""
 PROCESSING_FAILURE = 0x0110

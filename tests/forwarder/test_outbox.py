@@ -123,6 +123,35 @@ def test_an_echo_counts_as_indexed_and_a_conflict_as_rejected(archive: FakeArchi
     assert (state["indexed"], state["echo"], state["rejected"], state["conflict"]) == (1, 1, 1, 1)
 
 
+def test_what_conflicts_compressed_is_sent_as_it_was_received(archive: FakeArchive, tmp_path):
+    """The archive compares only what has one transfer syntax; what is there may have come by the door, uncompressed."""
+    place = hospital(tmp_path, archive.url)
+    image = ct_slice(1, edge=128)
+
+    def is_packed(body: bytes) -> bool:
+        return dcmread(BytesIO(body)).file_meta.TransferSyntaxUID == JPEGLSLossless
+
+    archive.verdict = lambda sha256, body: ("conflict", "conflicting-patient") if is_packed(body) else ("indexed", None)
+    with running(place.config()):
+        store(place, [image])
+        state = until(lambda: place.settled(1))
+    assert (state["indexed"], state["conflict"], state["aside"], state["troubles"]) == (1, 0, {}, [])
+    packed, as_received = archive.objects.values()
+    assert is_packed(packed) and dcmread(BytesIO(as_received)).PixelData == image.PixelData
+    assert not [path for path in place.spool.rglob("*") if path.is_file() and path.parent.parent.name in ("packed", "instances")]
+
+
+def test_a_conflict_in_which_the_patient_differs_is_a_trouble_of_its_own_sent_either_way(archive: FakeArchive, tmp_path):
+    place = hospital(tmp_path, archive.url)
+    archive.verdict = lambda sha256, body: ("conflict", "conflicting-patient")
+    with running(place.config()):
+        store(place, [ct_slice(1, edge=128)])
+        state = until(lambda: place.settled(1))
+        assert (state["conflict"], state["aside"]) == (1, {"conflicting-patient": 1})
+        assert "patient-not-corrected" in place.state()["troubles"]
+    assert len(archive.objects) == 2
+
+
 def test_what_the_archive_has_lost_again_is_sent_again(archive: FakeArchive, tmp_path):
     place = plain(tmp_path, archive)
     archive.indexing_seconds = 3600

@@ -245,6 +245,15 @@ def test_a_hospital_whose_registration_wants_conflicts_gets_them(api: Api) -> No
     assert (state(api, RIGHT)[0], shown(api), commitment(api)) == ("conflict", ["wrong"], 0x0110)
 
 
+def test_a_conflict_in_which_the_patient_differs_says_so(api: Api) -> None:
+    """Perhaps what stands is under the wrong patient: a PACS that corrects and sends in another transfer syntax than before."""
+    other_pixels, same_patient = (OTHERS["a pixel"](content) for content in (RIGHT, WRONG))
+    send(api, other_pixels, same_patient)
+    assert state(api, other_pixels) == ("conflict", "conflicting-patient")
+    assert state(api, same_patient) == ("conflict", None)
+    assert shown(api) == ["wrong"]
+
+
 def test_what_is_too_large_to_be_compared_is_a_conflict_that_says_so(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     assert correction.MOST_COMPARED == index._MOST_COMPARED == 1024**3
     largest = max(len(WRONG), len(RIGHT))

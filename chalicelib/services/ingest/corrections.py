@@ -31,6 +31,8 @@ MAX_LISTED = 1000
 CORRECTION = "correction"
 """What `Compare` answers of bytes that only correct; everything else is the reason of a conflict, or `OTHER`."""
 OTHER = "other"
+CONFLICTING_PATIENT = "conflicting-patient"
+"""A conflict in which the patient differs: perhaps what stands is under the wrong one, so somebody has to look."""
 Compare = Callable[[Objects, tuple[str, int], tuple[str, int]], str]
 """From the (key, size) of what stands and of what came, to `dicom.correction.compare`'s answer."""
 GiveVerdict = Callable[[UploadState, str, str], Write]
@@ -94,6 +96,8 @@ def settle(
         if standing is not None and standing.fact.sha256 == came.fact.sha256:
             return  # another delivery of the same object was first
         reason = _refused(objects, came, standing, compare) if accepted else OTHER
+        if reason == OTHER and standing is not None and standing.fact.patient != came.fact.patient:
+            reason = CONFLICTING_PATIENT
         if reason is not None:
             _conflict(table, came, standing, reason, verdict, now)
             return

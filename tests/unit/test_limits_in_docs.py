@@ -50,6 +50,10 @@ LIMITS: dict[str, dict[str, tuple[str, ...]]] = {
             f"{INTEGRATION}dicomweb/test_letter.py::test_a_request_of_4_4_mb_is_stored",
             f"{INTEGRATION}dicomweb/test_letter.py::test_what_the_gateway_refuses_is_a_problem_too",
         ),
+        "A boundary has 200 characters at the most": (
+            f"{U}dicomweb/test_multipart.py::test_a_reader_takes_boundaries_longer_than_a_writer_may_make_them",
+            f"{U}dicomweb/test_multipart.py::test_a_boundary_that_is_none_is_refused",
+        ),
         "which takes 5 GiB an instance": (
             f"{S}limits.py::test_what_is_at_the_limit_is_taken_and_one_beyond_it_is_a_bad_request",
         ),

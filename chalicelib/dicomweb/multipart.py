@@ -17,9 +17,11 @@ MAX_PARTS = 10_000
 MAX_HEADERS = 32
 MAX_HEADER_BYTES = 16 * 1024
 MAX_BLANKS = 256
+MAX_BOUNDARY = 200
+"""Characters of a boundary. RFC 2046 5.1.1 binds who writes to 70; Orthanc writes 73."""
 
 # RFC 2046 5.1.1 allows fewer characters; real clients use more, and none of these is ambiguous.
-_BOUNDARY = re.compile(rb"[!-~](?:[ -~]{0,68}[!-~])?")
+_BOUNDARY = re.compile(rb"[!-~](?:[ -~]{0,%d}[!-~])?" % (MAX_BOUNDARY - 2))
 _NAME = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(rb"[\t -~\x80-\xff]*")
 
@@ -42,10 +44,10 @@ class BodyPart:
 
 
 def check_boundary(boundary: str) -> bytes:
-    """The boundary as bytes: 1 to 70 printable ASCII characters, no blank at the end. Raises BadRequest."""
+    """The boundary as bytes: 1 to 200 printable ASCII characters, no blank at the end. Raises BadRequest."""
     encoded = boundary.encode("ascii", "replace")
     if not boundary.isascii() or not _BOUNDARY.fullmatch(encoded):
-        raise BadRequest("The boundary must be 1 to 70 printable ASCII characters.", "Content-Type")
+        raise BadRequest(f"The boundary must be 1 to {MAX_BOUNDARY} printable ASCII characters.", "Content-Type")
     return encoded
 
 

@@ -43,6 +43,8 @@ MAX_OFFSET = 10_000_000
 MAX_PARAMETERS = 100
 MAX_INCLUDED = 300
 MAX_DEPTH = 4
+REPLACEMENT = "\ufffd"
+"""What stands for bytes that are no UTF-8 (Unicode 3.9)."""
 
 Attributes = dict[str, Element]
 """An entity in the DICOM JSON Model: tag (8 hexadecimal digits, upper case) → attribute (PS3.18 F.2.2)."""
@@ -131,6 +133,7 @@ def parse_query(level: Level, params: Sequence[tuple[str, str]], scope: SearchSc
     `params`: names and values in the order given, percent-decoded, repeats included. Raises BadRequest,
     which names the parameter and never repeats its value.
     """
+    _check_encoding(params)
     if sum(name != "includefield" for name, _ in params) > MAX_PARAMETERS:
         raise BadRequest(f"A search takes at most {MAX_PARAMETERS} query parameters besides includefield.")
     single = _single_values(params)
@@ -170,6 +173,24 @@ def parse_query(level: Level, params: Sequence[tuple[str, str]], scope: SearchSc
     )
 
 
+def _check_encoding(params: Iterable[tuple[str, str]]) -> None:
+    """Raises BadRequest for what was percent-encoded otherwise than in UTF-8 (RFC 3986 2.5, PS3.18 8.3).
+
+    API Gateway puts U+FFFD in the place of such bytes: a name with it would be found nowhere, as if there were no such patient.
+    """
+    for name, value in params:
+        if REPLACEMENT in name:
+            raise BadRequest("The name of a parameter is not percent-encoded UTF-8.")
+        if REPLACEMENT in value:
+            shown = _shown(name)
+            raise BadRequest(f"{shown} is not percent-encoded UTF-8.", name if shown == name else None)
+
+
+def _shown(name: str) -> str:
+    """A parameter's name as an answer may repeat it."""
+    return name if name.isascii() and name.replace(".", "").isalnum() and len(name) <= 64 else "A parameter"
+
+
 def _single_values(params: Iterable[tuple[str, str]]) -> dict[str, str]:
     single: dict[str, str] = {}
     for name, value in params:
@@ -204,8 +225,7 @@ def _match_parameters(params: Iterable[tuple[str, str]], warnings: list[str]) ->
             continue
         path = _path(name)
         if path is None:
-            shown = name if name.isascii() and name.isalnum() and len(name) <= 64 else "A parameter"
-            warnings.append(f"{shown} is not a supported query parameter. It was ignored.")
+            warnings.append(f"{_shown(name)} is not a supported query parameter. It was ignored.")
             continue
         yield name, path, value
 

@@ -173,6 +173,11 @@ class TestWhoMayAsk:
         assert (answer.status_code, answer.json()["type"]) == (414, "urn:contenitore:problem:address-too-long")
         assert "uploads" not in answer.text
 
+    def test_a_search_in_another_encoding_than_utf_8_is_refused_by_the_parameters_name(self, doors: Doors, radiologist: Staff):
+        search = "/dicomweb/studies?PatientName=M%FCller*"
+        for answer in (radiologist.get(search), doors.city.client(MAUGERI).get(search)):
+            assert (answer.status_code, answer.json()["parameter"]) == (400, "PatientName")
+
 
 class TestWhatIsAnswered:
     def test_no_address_of_the_archive_is_in_a_warning(self, shared: Patient, radiologist: Staff):

@@ -90,7 +90,13 @@ def test_an_empty_multipart_has_no_parts() -> None:
     assert parts(b"x--b\r\n\r\nX\r\n--b--") == []
 
 
-@pytest.mark.parametrize("boundary", ["", "x" * 71, "é", "b ", " b", "a\r\nb", "a\x00"])
+@pytest.mark.parametrize("length", [70, 73, 200])  # 73: two UUIDs and a hyphen, as Orthanc writes it
+def test_a_reader_takes_boundaries_longer_than_a_writer_may_make_them(length: int) -> None:
+    boundary = "x" * length
+    assert bodies(b"--%b\r\n\r\nX\r\n--%b--" % (boundary.encode(), boundary.encode()), boundary) == [b"X"]
+
+
+@pytest.mark.parametrize("boundary", ["", "x" * 201, "é", "b ", " b", "a\r\nb", "a\x00"])
 def test_a_boundary_that_is_none_is_refused(boundary: str) -> None:
     with pytest.raises(BadRequest):
         parts(b"--b--", boundary)

@@ -199,6 +199,23 @@ def test_an_error_never_repeats_the_value() -> None:
     assert "ROSSI" not in refused("PatientName=ROSSI%3Da%3Db%3Dc%3Dd").detail
 
 
+@pytest.mark.parametrize(
+    ("written", "parameter"),
+    [
+        ("PatientName=M%FCller*", "PatientName"),
+        ("00400275.00400009=%e9", "00400275.00400009"),
+        ("includefield=%FF", "includefield"),
+        ("owner=%C3%28", "owner"),
+        ("foo=%FF", "foo"),
+        ("Patient%FFName=x", None),
+        ("a%0d%0ab=%FF", None),
+    ],
+)
+def test_what_is_no_utf_8_is_refused_and_not_looked_for(written: str, parameter: str | None) -> None:
+    assert refused(written).parameter == parameter
+    assert query("PatientName=M%C3%BCller*").key("00100010") is not None
+
+
 def test_more_parameters_or_includefields_than_allowed_are_refused() -> None:
     refused("&".join("PatientID=1" for _ in range(101)))
     assert refused("includefield=" + ",".join(["00100020"] * 301)).parameter == "includefield"

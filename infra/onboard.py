@@ -20,9 +20,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.config import VERSION
 from chalicelib.domain.errors import BadRequest
-from chalicelib.domain.institutions import parse
+from chalicelib.domain.institutions import parse, role_of
 from infra import authority, handover, stacks, where
 from infra.registry import Registration, RegistryClient, RegistryRefused
+from infra.resource_policy import STAGE
 from infra.stacks import StackFailed
 from infra.templates import INSTITUTION
 
@@ -171,11 +172,14 @@ def onboard(options: argparse.Namespace, session: Any, registry: RegistryClient,
     wanted: stacks.Wanted | None = None
     step: stacks.Step = "nothing"
     role_arn: str = options.role_arn or ""
+    account = _another_account(role_arn, city)
     if not role_arn:
         trust = _trust(options, city)
         wanted = wanted_stack(options.city, options.id, trust, city)
         role_arn = _role_arn(city, wanted.name)
     registration = registration_of(options.id, options.name, role_arn, options.issuer_oid, options.ae_title, **_asked(options))
+    if account:
+        _check_account(account, city, options.city)
     if wanted:
         step = stacks.plan(wanted, stacks.describe(cloudformation, wanted.name))
     known = registry.get(options.id)
@@ -189,6 +193,8 @@ def onboard(options: argparse.Namespace, session: Any, registry: RegistryClient,
         known=known,
     )
     print(describe(plan, registry.api))
+    if account:
+        print(_its_own_side(account, city, session.region_name))
     if plan.empty:
         print("Nothing to do." if not waits(known, registration) else f"Nothing to do. {_waiting(options.id, known or {})}")
     if options.dry_run:
@@ -333,6 +339,35 @@ def _trust(options: argparse.Namespace, city: dict[str, str]) -> Trust:
     return check_trust(Trust(principals, options.trust_anchor_arn or "", common_name))
 
 
+def _another_account(role_arn: str, city: dict[str, str]) -> str:
+    """The AWS account of a role, where it is not the city's; else empty."""
+    role, operator = role_of(role_arn), role_of(city["OperatorRoleArn"])
+    return role[0] if role and operator and role[0] != operator[0] else ""
+
+
+def _check_account(account: str, city: dict[str, str], stack: str) -> None:
+    """Whether the API lets roles of another account in. Raises UnusableOption, with what would."""
+    named = city.get("MemberAccounts", "")
+    if account in named.split(","):
+        return
+    raise UnusableOption(
+        f"--role-arn is of the AWS account {account}, and the API lets no role of that account in: its calls would all be "
+        f"refused (403). Who deploys the city names the account first (docs/deploy.md, 4):\n"
+        f"  aws cloudformation deploy --stack-name {stack} --template-file build/packaged.json --s3-bucket ARTIFACTS "
+        f"--capabilities CAPABILITY_NAMED_IAM CAPABILITY_AUTO_EXPAND "
+        f"--parameter-overrides MemberAccounts={','.join(filter(None, (named, account)))}"
+    )
+
+
+def _its_own_side(account: str, city: dict[str, str], region: str) -> str:
+    """What the other account has to allow itself: the city cannot see it."""
+    partition, own = city["OperatorRoleArn"].split(":")[1], city["OperatorRoleArn"].split(":")[4]
+    return (
+        f"           in the account {account} the role's own policy must allow execute-api:Invoke on "
+        f"arn:{partition}:execute-api:{region}:{own}:{city['ApiId']}/{STAGE}/*"
+    )
+
+
 def _asked(options: argparse.Namespace) -> dict[str, object]:
     """What of the registration may be left as it is, where the command names it."""
     given = {"issuer_names": options.issuer_name, "corrections": options.corrections}
@@ -372,7 +407,10 @@ def _arguments() -> argparse.ArgumentParser:
     )
     who.add_argument("--trust-anchor-arn", help="the authority of its certificate (IAM Roles Anywhere)")
     who.add_argument("--certificate-cn", help="the common name of its certificate")
-    who.add_argument("--role-arn", help="a role that exists; no stack is deployed")
+    who.add_argument(
+        "--role-arn",
+        help="a role that exists; no stack is deployed. One of another AWS account needs the city's parameter MemberAccounts",
+    )
     handed = parser.add_argument_group("what the hospital's IT is handed")
     handed.add_argument(
         "--out", type=Path, metavar="FOLDER", help="write configuration, credentials, unit, firewall list, report"

@@ -24,7 +24,7 @@ from pathlib import Path
 from packaging.utils import canonicalize_name
 
 from chalicelib.config import VERSION
-from infra import bill, bundle, elf, pixels, runtime, throttles, transform
+from infra import bill, bundle, elf, pixels, resource_policy, runtime, throttles, transform
 from infra.templates import Template, overrides
 
 ROOT = Path(__file__).parent.parent
@@ -108,6 +108,7 @@ def template_faults(template: Template) -> Iterator[str]:
     unmet = list(overrides_without_target(template))
     yield from unmet
     if not unmet:
+        yield from resource_policy.faults(template)
         yield from transform.faults(template)
 
 
@@ -208,7 +209,7 @@ def _chalice(stage: str, root: Path, name: str) -> Iterator[tuple[Path, Template
         for resource in template["Resources"].values():
             if resource.get("Type") == "AWS::Serverless::Function":
                 resource["Properties"]["Runtime"] = name
-        yield made, throttles.with_public_limits(template)
+        yield made, resource_policy.with_resource_policy(throttles.with_public_limits(template))
 
 
 def _copy_sources(root: Path, folder: Path) -> None:

@@ -10,9 +10,10 @@ import copy
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from infra.templates import Template
@@ -32,10 +33,10 @@ class _NoManagedPolicies:
         return {}
 
 
-def transformed(template: Template) -> Template:
+def transformed(template: Template, parameters: Mapping[str, str] = MappingProxyType({})) -> Template:
     """The template in plain CloudFormation: `AWS::Serverless::…` written out, each zip at a place in a bucket.
 
-    Raises TransformFailed.
+    `parameters` are the stack's, where they are not as the template has them. Raises TransformFailed.
     """
     from samtranslator.model.exceptions import InvalidDocumentException
     from samtranslator.translator.transform import transform
@@ -47,7 +48,7 @@ def transformed(template: Template) -> Template:
             resource["Properties"]["CodeUri"] = {"Bucket": _ARTIFACTS, "Key": code.removeprefix("./")}
     try:
         with _region():
-            made: Template = transform(uploaded, {}, _NoManagedPolicies())
+            made: Template = transform(uploaded, dict(parameters), _NoManagedPolicies())
     except InvalidDocumentException as error:
         raise TransformFailed("\n".join(str(cause.message) for cause in error.causes)) from error
     return made

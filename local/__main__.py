@@ -36,13 +36,21 @@ def main(arguments: list[str] | None = None) -> int:
     )
     up.add_argument("--no-forwarders", action="store_true", help="the cloud only, no forwarder beside each hospital")
     up.add_argument("--pacs", action="store_true", help="a PACS beside the demo's two hospitals, also without the demo")
+    up.add_argument(
+        "--member-accounts",
+        type=lambda text: tuple(text.split(",")),
+        default=(),
+        metavar="ACCOUNTS",
+        help="AWS accounts whose roles may call the API, as the city's parameter of this name; separated by commas",
+    )
     up.add_argument("--app", default="app", help=argparse.SUPPRESS)
     chosen = parser.parse_args(arguments)
     if not 0 <= chosen.ports <= 65533:
         parser.error("--ports must be between 0 and 65533")
     forwarders = not chosen.no_forwarders and chosen.app == "app"
     demo = forwarders and not chosen.no_demo
-    options = Options(chosen.ports, chosen.app, chosen.base_path, forwarders, demo or (forwarders and chosen.pacs), demo)
+    pacs = demo or (forwarders and chosen.pacs)
+    options = Options(chosen.ports, chosen.app, chosen.base_path, forwarders, pacs, demo, chosen.member_accounts)
     return _up(chosen.state.resolve(), options, with_demo=not chosen.no_demo)
 
 

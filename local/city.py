@@ -19,7 +19,7 @@ from chalice.utils import to_cfn_resource_name
 
 from infra import templates
 from local import terminal
-from local.api_gateway import answers, gateway
+from local.api_gateway import answers, gateway, resource_policy
 from local.emulation import moto_patches
 from local.faults import Faults
 from local.lambda_runtime import functions
@@ -44,7 +44,8 @@ INVOKED_AT_ONCE = 2
 
 @dataclass(frozen=True)
 class Options:
-    """What `python -m local up` was asked for. `port` is N of the contract; 0 takes any three free ports."""
+    """What `python -m local up` was asked for. `port` is N of the contract; 0 takes any three free ports.
+    `member_accounts` is the city's parameter MemberAccounts."""
 
     port: int = 8080
     app: str = "app"
@@ -52,6 +53,7 @@ class Options:
     forwarders: bool = True
     pacs: bool = False
     adt: bool = False
+    member_accounts: tuple[str, ...] = ()
 
 
 class City:
@@ -123,7 +125,8 @@ class City:
         template = templates.load(templates.CITY)
         template["Outputs"]["ApiUrl"] = {"Value": self.api}  # in AWS outputs of the packaged template
         template["Outputs"]["CanaryRoleArn"] = {"Value": self._role("canary")}
-        self.stack = stacks.create_city(self.state, templates.CITY_STACK, template, {})
+        parameters = {"MemberAccounts": ",".join(self._options.member_accounts)}
+        self.stack = stacks.create_city(self.state, templates.CITY_STACK, template, parameters)
         stacks.recreate_others(self.state, templates.CITY_STACK)
         self.outputs = {output["OutputKey"]: output["OutputValue"] for output in self.stack.outputs}
 
@@ -154,7 +157,10 @@ class City:
         }
         pixels = self._issue("pixels")
         documents[pixels.role_name] = [permissions.policy_file(ROOT / ".chalice" / "policies" / "pixels.json", self.stack)]
-        rights = permissions.Permissions(documents, self._role(ADMINISTRATOR).rpartition("/")[2])
+        api_policy = resource_policy.document(
+            app.routes, templates.load(templates.CITY), self._options.member_accounts, self.outputs["ApiId"]
+        )
+        rights = permissions.Permissions(documents, self._role(ADMINISTRATOR).rpartition("/")[2], api_policy)
         self._api.app = gateway.Gateway(
             app,
             made["api_handler"],

@@ -93,7 +93,7 @@ def city(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCity]:
     Tests share it: use patients, studies and institutions of your own.
     """
     state: Path = tmp_path_factory.mktemp("city")
-    with running_city(state) as running:
+    with running_city(state, "--member-accounts", "222222222222") as running:
         yield running
 
 

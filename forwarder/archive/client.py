@@ -423,7 +423,7 @@ def _their_words(text: str) -> str:
         return _between(text, "<Message>", "</Message>")
     if not isinstance(body, dict):
         return ""
-    return str(body.get("detail") or body.get("title") or body.get("message") or "")
+    return next((str(body[key]) for key in ("detail", "title", "message", "Message") if body.get(key)), "")
 
 
 def _retry_after(value: str | None) -> float | None:

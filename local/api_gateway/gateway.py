@@ -36,7 +36,7 @@ class Gateway:
     """WSGI application on the API's port.
 
     `app` is the Chalice app, `function` what Lambda would run. `base_path` is "" as under a custom domain, or
-    "/api" as under the stage address. `may_invoke(identity, arn)` decides `execute-api:Invoke`.
+    "/api" as under the stage address. `may_invoke(identity, arn)` decides `execute-api:Invoke`, of None where none is asked for.
     `on_success(method, path, answer)` hears of every answered request below 300.
     """
 
@@ -45,7 +45,7 @@ class Gateway:
         app: Any,
         function: Function,
         identities: Identities,
-        may_invoke: Callable[[RoleSession, str], bool],
+        may_invoke: Callable[[RoleSession | None, str], bool],
         api_id: str,
         base_path: str = "",
         on_success: Callable[[str, str, bytes], None] | None = None,
@@ -89,23 +89,24 @@ class Gateway:
         if route.authorizer is None:
             self._throttle(request.method, resource)
         body = request.body.read(request.length)
-        identity = None
-        if route.authorizer is not None:
-            identity = self._authenticate(request, body)
-            arn = f"arn:aws:execute-api:{REGION}:{ACCOUNT}:{self._api_id}/{STAGE}/{request.method}{raw_path}"
-            if not self._may_invoke(identity, arn):
-                raise GatewayRefusal(
-                    403,
-                    "AccessDeniedException",
-                    f"User: {identity.arn} is not authorized to perform: execute-api:Invoke on resource: "
-                    f"{arn.replace(ACCOUNT, '********' + ACCOUNT[-4:])}",
-                )
+        identity = self._authenticate(request, body) if route.authorizer is not None else None
+        self._authorize(identity, request.method, raw_path)
         binary = self._is_binary(request.headers.get("content-type", "application/json"))
         event = proxy_event(request, id_, raw_path, resource, parameters, identity, body, binary, self._api_id)
         status, headers, content = self._unwrap(self._invoke(event), request)
         if status < 300 and self._on_success is not None:
             self._on_success(request.method, raw_path, content)
         return status, headers, content
+
+    def _authorize(self, identity: RoleSession | None, method: str, raw_path: str) -> None:
+        arn = f"arn:aws:execute-api:{REGION}:{ACCOUNT}:{self._api_id}/{STAGE}/{method}{raw_path}"
+        if not self._may_invoke(identity, arn):
+            raise GatewayRefusal(
+                403,
+                "AccessDeniedException",
+                f"User: {'anonymous' if identity is None else identity.arn} is not authorized to perform: execute-api:Invoke "
+                f"on resource: {arn.replace(ACCOUNT, '********' + ACCOUNT[-4:])}",
+            )
 
     def _throttle(self, method: str, resource: str) -> None:
         """Limits of what needs no signature; those of all routes and of the account are above what one machine can do."""
@@ -119,6 +120,7 @@ class Gateway:
         cors = next((route.cors for route in methods.values() if route.cors is not None), None)
         if cors is None:
             raise GatewayRefusal(403, "MissingAuthenticationTokenException", "Missing Authentication Token")
+        self._authorize(None, "OPTIONS", raw_path)
         headers = [(str(name), str(value)) for name, value in cors.get_access_control_headers().items()]
         allowed = ",".join(sorted({*methods, "OPTIONS"}))
         return 200, [*headers, ("Access-Control-Allow-Methods", allowed), ("Content-Type", "application/json")], b""

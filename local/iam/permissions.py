@@ -1,9 +1,8 @@
 """What an identity may do: its role's policies, as the emulated IAM and the functions' policy files hold them.
 
 Coarser than IAM in three places, which docs/local-city.md names: the administrator may use every service, so that one can look
-into the emulated cloud; everyone may take their own role again, under another session name; and a role that the
-emulated IAM does not know counts as one of another account, whose policies are not here to be read: it may call the
-API, and the archive decides what it may see.
+into the emulated cloud; everyone may take their own role again, under another session name; and of a role of another account
+its own policies are not here to be read: it may call of the API what the API's resource policy lets its account.
 """
 
 from __future__ import annotations
@@ -29,13 +28,14 @@ Needs = list[tuple[str, str]]
 
 
 class Permissions:
-    """`functions` are the policies of the functions' roles by role name, `administrator` the role that may do anything.
+    """`functions` are the policies of the functions' roles by role name, `administrator` the role that may do anything, `api`
+    the API's resource policy.
 
     The rights of other roles are those of the emulated IAM.
     """
 
-    def __init__(self, functions: Mapping[str, list[policy.Document]], administrator: str) -> None:
-        self._functions, self._administrator = functions, administrator
+    def __init__(self, functions: Mapping[str, list[policy.Document]], administrator: str, api: policy.Document) -> None:
+        self._functions, self._administrator, self._api = functions, administrator, api
 
     def may(self, identity: RoleSession, needs: Needs, context: policy.Context | None = None) -> tuple[str, str] | None:
         """None if everything is allowed, else the first pair that is not; `context` are the condition keys of the request."""
@@ -60,10 +60,19 @@ class Permissions:
         refused = (self.may(identity, needed, {"dynamodb:leadingkeys": key}) for key in _leading_keys(parameters))
         return next((reason for reason in refused if reason is not None), None)
 
-    def may_invoke(self, identity: RoleSession, arn: str) -> bool:
-        """Whether the role's policies and its boundary allow `execute-api:Invoke` of this method and path."""
-        every = _of_role(identity)
-        return every is None or _allowed(every, "execute-api:Invoke", arn, {})
+    def may_invoke(self, identity: RoleSession | None, arn: str) -> bool:
+        """Whether `execute-api:Invoke` of this method and path is allowed; `identity` is None of who does not sign.
+
+        By the API's resource policy, and of a role of this account by its own policies and its boundary ("How API Gateway
+        resource policies affect authorization workflow", tables A and B).
+        """
+        context = {} if identity is None else {"aws:principalaccount": identity.account}
+        said = policy.decide([self._api], "execute-api:Invoke", arn, context)
+        if identity is None or identity.account != ACCOUNT:
+            return said == "allow"
+        documents = self._functions.get(identity.role_name)
+        every = [documents] if documents is not None else _of_role(identity) or [[]]
+        return said != "deny" and _allowed(every, "execute-api:Invoke", arn, {})
 
 
 def _allowed(every: Sequence[list[policy.Document]], action: str, resource: str, context: policy.Context) -> bool:

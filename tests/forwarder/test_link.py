@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from forwarder.archive import link
-from forwarder.archive.client import classify
+from forwarder.archive.client import Answer, classify, failed
 from forwarder.archive.link import ConcurrencyWindow, End, Link, TokenBucket, of_day
 from forwarder.archive.retry import PLANS, bound, pause
 from forwarder.config import LimitConfig, UrgentConfig
@@ -222,3 +223,12 @@ class TestRanks:
 
     def test_a_rule_that_gives_nothing_matches_nothing(self):
         assert Ranks([UrgentConfig()], lambda: 5.0)(About(modality="CR")) == 5.0
+
+
+@pytest.mark.parametrize("field", ["message", "Message"])
+def test_a_refusal_says_what_the_gateway_says(field: str):
+    """Of a role that a policy does not let in, API Gateway writes the field with a capital."""
+    text = "User: arn:aws:sts::222222222222:assumed-role/besta/x is not authorized to perform: execute-api:Invoke"
+    error = failed(Answer(403, {}, json.dumps({field: text}).encode()), "POST /uploads/status")
+    assert str(error) == f"POST /uploads/status was answered with 403: {text}"
+    assert error.failure is Failure.REFUSED

@@ -271,6 +271,45 @@ def test_a_role_that_exists_is_registered_without_a_stack(endpoints: Path, aws: 
     assert "contenitore-institution-besta" not in _roles(aws)
 
 
+@pytest.fixture(scope="module")
+def city_that_names_accounts(aws: str) -> str:
+    """The name of a city's stack that lets roles of two other accounts in."""
+    _client("cloudformation", aws).create_stack(
+        StackName="named",
+        TemplateBody=CITY.read_text("utf-8"),
+        Parameters=[{"ParameterKey": "MemberAccounts", "ParameterValue": "222222222222,333333333333"}],
+        Capabilities=["CAPABILITY_NAMED_IAM"],
+    )
+    return "named"
+
+
+def test_a_role_of_another_account_is_refused_unless_the_city_names_the_account(
+    endpoints: Path, api: Api, city_that_names_accounts: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    role = "arn:aws:iam::444444444444:role/besta"
+    for more, wanted in (
+        ([], "MemberAccounts=444444444444\n"),
+        (["--dry-run"], "MemberAccounts=444444444444\n"),
+        (["--city", city_that_names_accounts], "MemberAccounts=222222222222,333333333333,444444444444\n"),
+    ):
+        assert _onboard(endpoints, "--role-arn", role, *more) == 2
+        said = capsys.readouterr()
+        assert "the AWS account 444444444444, and the API lets no role of that account in" in said.err
+        assert said.err.endswith(wanted)
+    assert api.requests == [], "nothing was asked and nothing registered"
+
+
+def test_a_role_of_a_named_account_is_registered_and_its_account_told_what_it_has_to_allow(
+    endpoints: Path, api: Api, city_that_names_accounts: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    role = "arn:aws:iam::333333333333:role/besta"
+    assert _onboard(endpoints, "--city", city_that_names_accounts, "--role-arn", role) == 0
+    assert api.registered["besta"]["role_arn"] == role
+    said = capsys.readouterr().out
+    assert "in the account 333333333333 the role's own policy must allow execute-api:Invoke on" in said
+    assert "arn:aws:execute-api:eu-south-1:123456789012:local/api/*" in said
+
+
 def test_an_institution_is_taken_out_and_its_role_only_when_asked(
     endpoints: Path, aws: str, api: Api, capsys: pytest.CaptureFixture[str]
 ) -> None:

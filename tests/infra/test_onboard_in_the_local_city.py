@@ -26,6 +26,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
     state = tmp_path_factory.mktemp("city") / "state"
     with (state.parent / "output").open("w+") as output:
         command = [sys.executable, "-m", "local", "up", "--state", str(state), "--ports", "0", "--no-demo"]
+        command += ["--member-accounts", "222222222222,333333333333"]
         process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
         deadline = time.monotonic() + 60
         while not (state / "endpoints.json").exists():

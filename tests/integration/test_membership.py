@@ -18,7 +18,7 @@ CONFLICT = "urn:contenitore:problem:conflict"
 
 @pytest.fixture(scope="module")
 def city(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningCity]:
-    with running_city(tmp_path_factory.mktemp("membership")) as running:
+    with running_city(tmp_path_factory.mktemp("membership"), "--member-accounts", "222222222222") as running:
         yield running
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.harness import RunningCity, running_city
 
-STANDIN = ("--app", "tests.integration.local.standin")
+STANDIN = ("--app", "tests.integration.local.standin", "--member-accounts", "210987654321,222222222222")
 
 
 @pytest.fixture(scope="session")

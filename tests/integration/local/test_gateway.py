@@ -373,3 +373,32 @@ def test_under_a_stage_path_the_path_of_the_request_has_the_stage_and_the_event_
         assert seen["context"]["resourcePath"] == "/echo/{word}"
         outside = requests.get(city.api.removesuffix("/api") + "/health", timeout=60)
         assert (outside.status_code, outside.json()) == (403, {"message": "Missing Authentication Token"})
+
+
+# Other accounts --------------------------------------------------------------------------------------
+
+
+def _registered(city: RunningCity, institution: str, role: str) -> Client:
+    """A client of a role that was just registered."""
+    assert city.client("operator").put(f"/institutions/{institution}", json={"role_arn": role}).status_code == 200
+    return city.client(institution)
+
+
+def test_a_role_of_another_account_is_let_in_where_the_resource_policy_names_it(standin_city: RunningCity) -> None:
+    named = _registered(standin_city, "named", "arn:aws:iam::222222222222:role/named")
+    assert named.get("/echo/x").status_code == 200
+    for method in ("PUT", "DELETE"):
+        answer = named.request(method, "/institutions/named")
+        assert refusal(answer) == (403, "AccessDeniedException"), "the registry is the operator's, of whatever account one is"
+    stranger = _registered(standin_city, "stranger", "arn:aws:iam::333333333333:role/stranger")
+    answer = stranger.get("/echo/x")
+    assert refusal(answer) == (403, "AccessDeniedException")
+    assert "arn:aws:sts::333333333333:assumed-role/stranger/stranger is not authorized" in answer.json()["message"]
+    for institution in ("named", "stranger"):
+        standin_city.client("operator").delete(f"/institutions/{institution}")
+
+
+def test_a_role_of_the_citys_account_that_does_not_exist_calls_nothing(standin_city: RunningCity) -> None:
+    nobody = _registered(standin_city, "nobody", "arn:aws:iam::123456789012:role/nobody")
+    assert refusal(nobody.get("/echo/x")) == (403, "AccessDeniedException")
+    standin_city.client("operator").delete("/institutions/nobody")

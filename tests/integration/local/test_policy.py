@@ -128,7 +128,7 @@ def test_who_may_list_a_prefix_of_the_bucket_is_told_what_is_absent_below_it(fun
         if "s3:ListBucket" in statement["Action"]
     ]
     identity = RoleSession("AK", "secret", "token", "arn:aws:iam::1:role/r", "s", "id", 0)
-    rights = Permissions({identity.role_name: [{"Statement": listing}]}, "administrator")
+    rights = Permissions({identity.role_name: [{"Statement": listing}]}, "administrator", {"Statement": []})
     wanted = [("s3:ListBucket", "arn:aws:s3:::images")]
     assert (rights.may(identity, wanted, {"s3:prefix": key}) is None) is told
     assert rights.may(identity, wanted) is not None

@@ -22,6 +22,8 @@ from chalicelib.domain.rfc3339 import iso, kept_moment
 DEFAULT_DAYS, MOST_DAYS = 30, 3650
 MAX_REASON = 200
 _BEGINNING = "0" * 64
+_MADE_UP = ("botocore-session-", "aws-cli-session-", "aws-sdk-", "aws-go-sdk-")
+"""How the names begin that AWS's CLI and SDKs give a session for which nobody chose any."""
 
 
 class ErasureState(StrEnum):
@@ -141,6 +143,7 @@ class InstitutionErasure:
 
     def asked(self, by: str, reason: str, days: int, now: datetime) -> InstitutionErasure:
         """Asked for by an operator. Raises Conflict where another is on its way."""
+        _require_person(by)
         if self.state in (ErasureState.ASKED, ErasureState.CONFIRMED):
             raise self._contradicted("The erasure of this institution was asked for already.")
         return InstitutionErasure(
@@ -149,6 +152,7 @@ class InstitutionErasure:
 
     def confirmed(self, by: str, meant: object, now: datetime) -> InstitutionErasure:
         """Confirmed by another operator than who asked. `meant`: the `confirmation` of what was shown. Raises Conflict."""
+        _require_person(by)
         if self.state is not ErasureState.ASKED:
             raise self._contradicted("No erasure of this institution waits for a confirmation.")
         if by.casefold() == self.asked_by.casefold():
@@ -235,6 +239,12 @@ class ErasureOrder:
     def tombstone(self, now: datetime) -> dict[str, object]:
         """What stays of it: who had what done and when, counts and the chain; no patient, no study."""
         return {"asked_by": self.asked_by, "asked_at": self.asked_at, "done_at": iso(now), **asdict(self.erased)}
+
+
+def _require_person(session: str) -> None:
+    """Raises Conflict for a name that is new in each session: two of these may be one person's."""
+    if session.casefold().startswith(_MADE_UP):
+        raise Conflict("The session of your role has a name that the AWS SDK made up: please give it yours (role_session_name).")
 
 
 def reason_of(said: Mapping[str, object]) -> str:

@@ -96,6 +96,20 @@ def test_who_asked_cannot_confirm_and_nothing_is_taken_back_once_it_began() -> N
         InstitutionErasure.from_item(item, 2).cancelled()
 
 
+def test_a_session_whose_name_an_sdk_made_up_is_nobody() -> None:
+    asked = asked_for()
+    for session in (
+        "botocore-session-1796182034",
+        "AWS-CLI-session-1796182034",
+        "aws-sdk-java-1",
+        "aws-go-sdk-1796182034000000000",
+    ):
+        with pytest.raises(Conflict):
+            asked_for(by=session)
+        with pytest.raises(Conflict):
+            asked.confirmed(session, asked.confirmation, NOW)
+
+
 def test_the_days_of_grace_begin_with_the_confirmation() -> None:
     asked, later = asked_for(), NOW + timedelta(days=40)
     confirmed = asked.confirmed("bianchi", asked.confirmation, later)

@@ -227,7 +227,8 @@ def _waiting(institution: str, registration: Registration) -> str:
     """What is said of a new role that waits."""
     return (
         f"{registration.get('proposed_role_arn')} waits: the institution confirms it, signed by the role that it has "
-        f"(python -m infra.onboard {institution} --confirm --profile ITS-OWN --api URL), "
+        f"(python -m infra.onboard {institution} --confirm --role-arn {registration.get('proposed_role_arn')} "
+        "--profile ITS-OWN --api URL), "
         f"or it counts from {registration.get('takes_effect_at')} on."
     )
 
@@ -303,8 +304,8 @@ def _common_name(institution: str) -> str:
 
 
 def confirm(options: argparse.Namespace, registry: RegistryClient) -> None:
-    """As the institution itself: let its new role count. Raises RegistryRefused."""
-    counts = registry.confirm(options.id)
+    """As the institution itself: let its new role count, the one that `--role-arn` names. Raises RegistryRefused."""
+    counts = registry.confirm(options.id, options.role_arn)
     print(f"{options.id}: {counts['role_arn']} counts from now on")
 
 
@@ -409,7 +410,8 @@ def _arguments() -> argparse.ArgumentParser:
     who.add_argument("--certificate-cn", help="the common name of its certificate")
     who.add_argument(
         "--role-arn",
-        help="a role that exists; no stack is deployed. One of another AWS account needs the city's parameter MemberAccounts",
+        help="a role that exists; no stack is deployed. One of another AWS account needs the city's parameter MemberAccounts."
+        " With --confirm: the role that is confirmed",
     )
     handed = parser.add_argument_group("what the hospital's IT is handed")
     handed.add_argument(

@@ -210,33 +210,54 @@ def _set_aside(city: DeployedCity, options: argparse.Namespace) -> list[dict[str
 
 
 def erase(city: DeployedCity, options: argparse.Namespace) -> int:
-    """All of an institution that left: asked for by one operator, confirmed by another: 1 until all is gone."""
+    """All of an institution that left: asked for by one operator, confirmed by another: 1 until all is gone.
+
+    It asks where nothing stands, or where it is told what to ask for; it confirms with `--confirm` alone. Else it shows.
+    """
     registry = city.registry(options.api)
     if options.cancel:
         return _told(registry.erasure("DELETE", options.institution), options)
+    if options.confirm is not None:
+        return _told(_put(registry, {"confirm": options.confirm}, options), options)
     known = registry.erasure("GET", options.institution)
     if options.status:
         return _told(known, options)
-    if known is None or known["state"] in ("cancelled", "done"):
-        asked = {"reason": options.reason, "after_days": options.after_days}
-        return _told(registry.erasure("PUT", options.institution, asked), options)
-    if known["state"] == "asked":
-        return _told(registry.erasure("PUT", options.institution, {"confirm": True}), options)
-    if datetime.fromisoformat(known["due_at"]) <= datetime.now(UTC):
+    if _asks(options) or known is None or known["state"] in ("cancelled", "done"):
+        said = {"reason": options.reason or "the institution left", "after_days": options.after_days}
+        return _told(_put(registry, {name: value for name, value in said.items() if value is not None}, options), options)
+    if known["state"] == "confirmed" and datetime.fromisoformat(known["due_at"]) <= datetime.now(UTC):
         city.tick("erase")
-    return _told(registry.erasure("GET", options.institution), options)
+        return _told(registry.erasure("GET", options.institution), options)
+    return _told(known, options)
+
+
+def _asks(options: argparse.Namespace) -> bool:
+    """Whether it is said what is asked for."""
+    return options.reason is not None or options.after_days is not None
+
+
+def _put(registry: RegistryClient, said: dict[str, Any], options: argparse.Namespace) -> dict[str, Any] | None:
+    """Ask or confirm. Where that is refused, what stands is shown first. Raises RegistryRefused."""
+    try:
+        return registry.erasure("PUT", options.institution, said)
+    except RegistryRefused:
+        if not options.json:
+            _told(registry.erasure("GET", options.institution), options)
+        raise
 
 
 def _told(erasure: dict[str, Any] | None, options: argparse.Namespace) -> int:
-    """Print how an erasure stands."""
+    """Print how an erasure stands: who asked for what and when, who confirmed, when it goes, and what confirms it."""
     if options.json:
         print(json.dumps({"erasure": erasure}))
     elif erasure is None:
         print(f"{options.institution}: no erasure was ever asked for")
     else:
-        asked, confirmed = erasure["asked_by"], erasure["confirmed_by"]
-        said = {"asked": f"asked for by {asked}: another operator confirms it with the same command",
-                "confirmed": f"asked for by {asked}, confirmed by {confirmed}, due {erasure['due_at']}",
+        asked = f"asked for by {erasure['asked_by']} at {erasure['asked_at']}, since {erasure['reason']!r}"
+        confirmed = f"confirmed by {erasure['confirmed_by']} at {erasure['confirmed_at']}"
+        waits = f"all of it goes {erasure['after_days']} days after another operator confirms it"
+        said = {"asked": f"{asked}; {waits}: erase {options.institution} --confirm {erasure['confirm']}",
+                "confirmed": f"{asked}; {confirmed}; due {erasure['due_at']}",
                 "done": f"gone since {erasure['done_at']}", "cancelled": "taken back"}[erasure["state"]]  # fmt: skip
         counts = ", ".join(f"{count} {name}" for name, count in erasure["erased"].items() if name != "digest")
         print(f"{options.institution}: {said}; {counts}, chain {erasure['erased']['digest']}")
@@ -279,10 +300,14 @@ def _arguments() -> argparse.ArgumentParser:
     prices = Path(__file__).with_name("prices.json")
     made["usage"].add_argument("--prices", type=Path, metavar="FILE", default=prices, help="prices as in infra/prices.json")
     made["erase"].add_argument("institution", metavar="ID", help="an institution that left")
-    made["erase"].add_argument("--reason", default="the institution left", help="why, for the audit")
-    made["erase"].add_argument("--after-days", type=int, default=30, metavar="N", help="not before so many days (default: 30)")
-    made["erase"].add_argument("--status", action="store_true", help="how it stands, and nothing else")
-    made["erase"].add_argument("--cancel", action="store_true", help="take it back, as long as it has not begun")
+    made["erase"].add_argument("--reason", help="why it is asked for, for the audit (default: the institution left)")
+    made["erase"].add_argument(
+        "--after-days", type=int, metavar="N", help="ask for it so many days after its confirmation, not before (default: 30)"
+    )
+    otherwise = made["erase"].add_mutually_exclusive_group()
+    otherwise.add_argument("--confirm", metavar="DIGEST", help="confirm, as another operator, exactly what was shown with this")
+    otherwise.add_argument("--status", action="store_true", help="how it stands, and nothing else")
+    otherwise.add_argument("--cancel", action="store_true", help="take it back, as long as it has not begun")
     made["erase"].add_argument("--api", help="address of the API (default: from the stack)")
     made["letters"].add_argument("--redrive", action="store_true", help="have them tried again")
     return parser
@@ -297,7 +322,10 @@ def _place(text: str) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command. 0 when nothing is left to do, 1 when something is, 2 when the archive could not be asked."""
-    options = _arguments().parse_args(arguments)
+    parser = _arguments()
+    options = parser.parse_args(arguments)
+    if options.command == "erase" and _asks(options) and (options.confirm is not None or options.status or options.cancel):
+        parser.error("--reason and --after-days ask for an erasure; --confirm, --status and --cancel do not")
     try:
         addresses = where.endpoints(options.endpoints)
         session = where.session(options, addresses)

@@ -37,9 +37,13 @@ class RegistryClient:
         answer: Registration = self._call("PUT", f"/institutions/{institution}", json.dumps(registration), {200, 201}).json()
         return answer
 
-    def confirm(self, institution: str) -> Registration:
-        """Confirm the new role that waits, as the institution itself. Raises RegistryRefused, requests.RequestException."""
-        answer: Registration = self._call("POST", f"/institutions/{institution}/confirm", "{}", {200}).json()
+    def confirm(self, institution: str, role_arn: str | None = None) -> Registration:
+        """Confirm the new role that waits, as the institution itself; without `role_arn` only where no other was proposed.
+
+        Raises RegistryRefused, requests.RequestException.
+        """
+        said = json.dumps({"role_arn": role_arn} if role_arn else {})
+        answer: Registration = self._call("POST", f"/institutions/{institution}/confirm", said, {200}).json()
         return answer
 
     def delete(self, institution: str) -> bool:

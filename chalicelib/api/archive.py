@@ -113,9 +113,9 @@ def put_institution(call: Call, institution: str) -> Response:
 
 @handler("POST", "/institutions/{institution}/confirm")
 def confirm_role(call: Call, institution: str) -> Response:
-    """200: the member's new role counts, and the one that signed this no more. 400, 403; 409 where none waits."""
+    """200: the member's new role counts, and the one that signed this no more. 400, 403; 409 where none waits, or another."""
     body = call.json(optional=True)
-    return answer(institutions.shown(membership.confirm(call.caller, institution, body, call.now, call.act)))
+    return answer(institutions.shown(membership.confirm(call.archive.table, call.caller, institution, body, call.now, call.act)))
 
 
 @handler("DELETE", "/institutions/{institution}")

@@ -25,9 +25,9 @@ def get_erasure(call: Call, institution: str) -> Response:
 
 @handler("PUT", "/institutions/{institution}/erasure")
 def put_erasure(call: Call, institution: str) -> Response:
-    """200: asked for; with `confirm`, confirmed by another operator than the one who asked. Operator only: else 403.
+    """200: asked for; with the `confirm` that was shown, confirmed by another operator than who asked. Operator only: else 403.
 
-    400, 404; 409 for a member, for one that is asked for already, and for a confirmation by who asked.
+    400, 404; 409 for a member, for one that is asked for already, for a confirmation by who asked, and of what stands no more.
     """
     named = identifiers.institution_id(institution, "id")
     return answer(institutions.put(call.archive.table, call.caller, call.context.session, named, call.json(), call.now, call.act))

@@ -47,6 +47,8 @@ def to_response(error: errors.ContenitoreError, request_id: str) -> Response:
         body["parameter"] = error.parameter
     if isinstance(error, errors.Conflict) and error.count is not None:
         body["count"] = error.count
+    if isinstance(error, errors.Conflict) and error.stands is not None:
+        body["stands"] = error.stands
     if isinstance(error, errors.TryAgain | errors.TooMany):
         headers["Retry-After"] = str(error.retry_after)
     return Response(json.dumps(body).encode(), headers, problem.status)

@@ -22,6 +22,8 @@ from chalicelib.domain.rfc3339 import iso, kept_moment
 DEFAULT_DAYS, MOST_DAYS = 30, 3650
 MAX_REASON = 200
 _BEGINNING = "0" * 64
+_MADE_UP = ("botocore-session-", "aws-cli-session-", "aws-sdk-", "aws-go-sdk-")
+"""How the names begin that AWS's CLI and SDKs give a session for which nobody chose any."""
 
 
 class ErasureState(StrEnum):
@@ -71,6 +73,7 @@ def counted(item: Mapping[str, object]) -> ErasedCount:
 class InstitutionErasure:
     """That all of an institution is erased. `stage` and `after`: how far it went. `version` 0: nobody asked.
 
+    `after_days` count from the confirmation, so `due_at` is empty until then.
     `registration`: the version of its registration by which it left. One that joined again has to leave and be decided on anew.
     """
 
@@ -79,6 +82,7 @@ class InstitutionErasure:
     reason: str = ""
     asked_by: str = ""
     asked_at: str = ""
+    after_days: int = 0
     due_at: str = ""
     confirmed_by: str = ""
     confirmed_at: str = ""
@@ -96,25 +100,41 @@ class InstitutionErasure:
         return {name: value for name, value in asdict(self).items() if name != "version"} | {"pending": list(self.pending)}
 
     def to_answer(self) -> dict[str, object]:
-        """As the operator reads it."""
-        return {name: value for name, value in self.to_item().items() if name not in ("pending", "registration")}
+        """As the operator reads it; with `confirm`, which another operator confirms it by, while it waits for that."""
+        shown = {name: value for name, value in self.to_item().items() if name not in ("pending", "registration")}
+        return shown | {"confirm": self.confirmation if self.state is ErasureState.ASKED else ""}
+
+    @property
+    def confirmation(self) -> str:
+        """What stands for what was asked for: by whom, of what, why, when, and how long it waits."""
+        return digest_of(
+            [self.institution, str(self.registration), self.reason, self.asked_by, self.asked_at, str(self.after_days)]
+        )
 
     @classmethod
     def from_item(cls, item: Mapping[str, object], version: int) -> InstitutionErasure:
-        """What `to_item` made."""
-        erased, pending = item["erased"], item.get("pending", [])
+        """What `to_item` made, and earlier releases, which counted the days from the asking."""
+        erased, pending, state = item["erased"], item.get("pending", []), ErasureState(str(item["state"]))
         assert isinstance(erased, dict) and isinstance(pending, list)
-        others = ("erased", "state", "pending", "registration")
+        others = ("erased", "state", "pending", "registration", "after_days")
         texts = {name: str(value) for name, value in item.items() if name not in others}
+        if "after_days" in item:
+            days = int(str(item["after_days"]))
+        else:
+            days = (kept_moment(item["due_at"]) - kept_moment(item["asked_at"])).days if item["due_at"] else 0
+        if state is ErasureState.ASKED:
+            texts["due_at"] = ""
         return cls(
-            **texts, state=ErasureState(str(item["state"])), erased=counted(erased), pending=tuple(pending),
+            **texts, state=state, erased=counted(erased), pending=tuple(pending), after_days=days,
             registration=int(str(item.get("registration", 0))), version=version,
         )  # fmt: skip
 
     def since(self, registration: int) -> InstitutionErasure:
         """What holds of it once the institution left by this registration: of what was decided before, only what is done."""
-        if self.registration == registration or self.state is ErasureState.DONE:
+        if self.registration == registration:
             return self
+        if self.state is ErasureState.DONE:
+            return replace(self, registration=registration)
         return InstitutionErasure(self.institution, version=self.version, registration=registration)
 
     def is_due(self, now: datetime) -> bool:
@@ -123,20 +143,28 @@ class InstitutionErasure:
 
     def asked(self, by: str, reason: str, days: int, now: datetime) -> InstitutionErasure:
         """Asked for by an operator. Raises Conflict where another is on its way."""
+        _require_person(by)
         if self.state in (ErasureState.ASKED, ErasureState.CONFIRMED):
-            raise Conflict("The erasure of this institution was asked for already.")
-        due = iso(now + timedelta(days=days))
+            raise self._contradicted("The erasure of this institution was asked for already.")
         return InstitutionErasure(
-            self.institution, ErasureState.ASKED, reason, by, iso(now), due, registration=self.registration, version=self.version
+            self.institution, ErasureState.ASKED, reason, by, iso(now), days, registration=self.registration, version=self.version
         )
 
-    def confirmed(self, by: str, now: datetime) -> InstitutionErasure:
-        """Confirmed by another operator than the one who asked. Raises Conflict."""
+    def confirmed(self, by: str, meant: object, now: datetime) -> InstitutionErasure:
+        """Confirmed by another operator than who asked. `meant`: the `confirmation` of what was shown. Raises Conflict."""
+        _require_person(by)
         if self.state is not ErasureState.ASKED:
-            raise Conflict("No erasure of this institution waits for a confirmation.")
-        if by == self.asked_by:
-            raise Conflict("Whoever asked for an erasure cannot confirm it: another operator has to.")
-        return replace(self, state=ErasureState.CONFIRMED, confirmed_by=by, confirmed_at=iso(now))
+            raise self._contradicted("No erasure of this institution waits for a confirmation.")
+        if by.casefold() == self.asked_by.casefold():
+            raise self._contradicted("Whoever asked for an erasure cannot confirm it: another operator has to.")
+        if meant != self.confirmation:
+            raise self._contradicted("It is another thing than was confirmed. Please look at it again.")
+        due = iso(now + timedelta(days=self.after_days))
+        return replace(self, state=ErasureState.CONFIRMED, confirmed_by=by, confirmed_at=iso(now), due_at=due)
+
+    def _contradicted(self, detail: str) -> Conflict:
+        """The refusal, with what stands."""
+        return Conflict(detail, stands=self.to_answer() if self.version else None)
 
     def cancelled(self) -> InstitutionErasure:
         """Taken back. Raises Conflict once it began."""
@@ -211,6 +239,12 @@ class ErasureOrder:
     def tombstone(self, now: datetime) -> dict[str, object]:
         """What stays of it: who had what done and when, counts and the chain; no patient, no study."""
         return {"asked_by": self.asked_by, "asked_at": self.asked_at, "done_at": iso(now), **asdict(self.erased)}
+
+
+def _require_person(session: str) -> None:
+    """Raises Conflict for a name that is new in each session: two of these may be one person's."""
+    if session.casefold().startswith(_MADE_UP):
+        raise Conflict("The session of your role has a name that the AWS SDK made up: please give it yours (role_session_name).")
 
 
 def reason_of(said: Mapping[str, object]) -> str:

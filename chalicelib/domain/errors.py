@@ -19,6 +19,8 @@ No text here may carry personal data: a detail names parameters, limits and tags
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 class ContenitoreError(Exception):
     """Base of all expected errors."""
@@ -55,11 +57,15 @@ class NotFound(ContenitoreError):
 
 
 class Conflict(ContenitoreError):
-    """The request contradicts what is already recorded; `count` says how many there are where one was meant."""
+    """The request contradicts what is already recorded.
 
-    def __init__(self, detail: str, count: int | None = None) -> None:
+    `count` says how many there are where one was meant; `stands` what is recorded, to the caller who may read it.
+    """
+
+    def __init__(self, detail: str, count: int | None = None, *, stands: Mapping[str, object] | None = None) -> None:
         super().__init__(detail)
         self.count = count
+        self.stands = stands
 
 
 class Gone(ContenitoreError):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import takewhile
 
 from chalicelib.domain.feed import MembershipNews
 from chalicelib.domain.institutions import Institution, Registry, clash, role_of
@@ -38,6 +39,13 @@ def proposed(known: Institution | None, wanted: Institution, names_role: bool, n
 def in_effect(member: Institution) -> Institution:
     """The member with the role that was proposed."""
     return replace(member, role_arn=member.proposed_role_arn, proposed_role_arn="", takes_effect_at="")
+
+
+def ever_proposed(versions: Iterable[Institution]) -> set[str]:
+    """The roles that were proposed to a member since it has the one that it has; all `versions` of its registration."""
+    newest_first = sorted(versions, key=lambda entry: entry.version, reverse=True)
+    since = takewhile(lambda entry: entry.role_arn == newest_first[0].role_arn, newest_first)
+    return {entry.proposed_role_arn for entry in since} - {""}
 
 
 def due(registry: Registry, now: datetime) -> list[Institution]:

@@ -60,22 +60,26 @@ def register(
     return _write(caller.registry, known, new, caller.actor, now, act), True
 
 
-def confirm(caller: Caller, institution: str, body: object, now: datetime, act: Act) -> Institution:
+def confirm(table: Table, caller: Caller, institution: str, body: object, now: datetime, act: Act) -> Institution:
     """A member confirms its new role, signed by the one it has: the new one counts from the next request on.
 
-    `body` may name the role that is meant: `{"role_arn"}`. Raises Forbidden for another institution's, Conflict where no
-    role waits, or another one than was meant; BadRequest.
+    `body` names the role that is meant, `{"role_arn"}`, or nothing where one alone was ever proposed: then none can have taken
+    the place of the one that was looked at. Raises Forbidden for another institution's, Conflict where no role waits, another
+    one than was meant, or it is not said which of several; BadRequest.
     """
     member = caller.member
     if member.id != institution:
         raise Forbidden("A new role is confirmed by the institution whose it is, signed by the role that it has.")
-    meant = fields(body, ("role_arn",)).get("role_arn", member.proposed_role_arn)
+    said = fields(body, ("role_arn",))
+    meant = said.get("role_arn", member.proposed_role_arn)
     if not isinstance(meant, str):
         raise BadRequest("role_arn must be the ARN of the role that is confirmed.", "role_arn")
     if not member.proposed_role_arn:
         raise Conflict("No new role of this institution waits for a confirmation.")
     if meant != member.proposed_role_arn:
         raise Conflict("Another role waits for a confirmation.")
+    if "role_arn" not in said and len(membership.ever_proposed(_versions(table, institution))) > 1:
+        raise Conflict("More than one role was proposed: please name the role_arn that is confirmed.")
     return _write(caller.registry, member, membership.in_effect(member), caller.actor, now, act)
 
 
@@ -159,8 +163,12 @@ def _taken_issuer(table: Table, registry: Registry, new: Institution) -> str | N
 
 def issuers_ever(table: Table, institution: str) -> list[str]:
     """The issuers under which an institution's patients may be filed: the one it has, and those it had before."""
-    versions = table.query_all(keys.REGISTRY, f"{VERSIONS}{institution}#")
-    return list(dict.fromkeys(str(item.data["patient_id_issuer"]) for item in versions))
+    return list(dict.fromkeys(entry.patient_id_issuer for entry in _versions(table, institution)))
+
+
+def _versions(table: Table, institution: str) -> list[Institution]:
+    """Every registration of an institution, oldest first."""
+    return [institutions.from_data(item.data) for item in table.query_all(keys.REGISTRY, f"{VERSIONS}{institution}#")]
 
 
 def _ever(table: Table) -> list[Institution]:

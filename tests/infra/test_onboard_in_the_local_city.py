@@ -44,9 +44,13 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
         process.wait(60)
 
 
-def _onboard(environment: dict[str, str], *arguments: str) -> str:
+def _run(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "infra.onboard", *arguments]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240, check=False)
+
+
+def _onboard(environment: dict[str, str], *arguments: str) -> str:
+    done = _run(environment, *arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -91,7 +95,12 @@ def test_a_changed_role_waits_until_the_institution_confirms_it(environment: dic
     again = _onboard(environment, *cattinara, "--role-arn", roles[1])
     assert "Nothing to do." in again
     assert f"{roles[1]} waits" in again
-    confirmed = _onboard(environment, "cattinara", "--confirm", "--profile", "cattinara", "--api", environment["API"])
+    assert f"--confirm --role-arn {roles[1]}" in again
+    as_itself = ["cattinara", "--confirm", "--profile", "cattinara", "--api", environment["API"]]
+    other = _run(environment, *as_itself, "--role-arn", roles[0])
+    assert other.returncode == 1
+    assert "Another role waits" in other.stderr
+    confirmed = _onboard(environment, *as_itself, "--role-arn", roles[1])
     assert f"{roles[1]} counts" in confirmed
     assert "Nothing to do.\n" in _onboard(environment, *cattinara, "--role-arn", roles[1])
     assert "no longer registered" in _onboard(environment, "cattinara", "--remove")

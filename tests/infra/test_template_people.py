@@ -143,3 +143,35 @@ def _asserted(expression: Any, parameters: dict[str, Any]) -> Any:
         "Fn::And": lambda: all(values),
         "Fn::Or": lambda: any(values),
     }[name]()
+
+
+def test_two_operators_are_two_persons_where_the_deployment_says_so(template: Template) -> None:
+    """IAM User Guide, "IAM and AWS STS condition context keys" (sts:RoleSessionName) and "Policy elements: Variables" (which
+    principals have aws:username, and what aws:userid is of each)."""
+    parameter = template["Parameters"]["OperatorSessionName"]
+    role = template["Resources"]["OperatorRole"]["Properties"]["AssumeRolePolicyDocument"]
+    (statement,) = role["Statement"]
+    assert role["Version"] == "2012-10-17", "an earlier one takes a variable for its letters"
+    conditions = {name: template["Conditions"][name] for name in ("OperatorsAreUsers", "OperatorsNameThemselves")}
+
+    def trusted(**given: str) -> Any:
+        said = {"OperatorSessionName": parameter["Default"]} | given
+        found = statement["Condition"]
+        while "Fn::If" in found:
+            condition, then, otherwise = found["Fn::If"]
+            found = then if _asserted(conditions[condition], said) else otherwise
+        return found
+
+    assert trusted() == {"Ref": "AWS::NoValue"}, "as it was"
+    assert parameter["AllowedValues"] == ["anything", "user-name", "callers-session"]
+    assert trusted(OperatorSessionName="user-name") == {"StringEquals": {"sts:RoleSessionName": "${aws:username}"}}
+    assert trusted(OperatorSessionName="callers-session") == {"StringLike": {"aws:userid": "*:${sts:RoleSessionName}"}}
+
+
+def test_the_operators_role_takes_no_other_name_from_within(template: Template) -> None:
+    """A session that may assume its own role again chooses another name."""
+    statements = template["Resources"]["OperatorPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    assert not [action for statement in statements for action in _list(statement["Action"]) if action.startswith("sts:")]
+    assert [
+        name for name in template["Resources"]["OperatorRole"]["Properties"] if name in ("Policies", "ManagedPolicyArns")
+    ] == []

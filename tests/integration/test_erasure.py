@@ -84,8 +84,8 @@ def objects_of(city: RunningCity, institution: str) -> list[str]:
     return [key for key in every if f"/{institution}/" in key]
 
 
-def erase(city: RunningCity, session: str, *arguments: str, files: Any = None) -> tuple[int, Any]:
-    """`python -m infra.operate erase` as another person of the operator's role."""
+def erase(city: RunningCity, session: str, *arguments: str, institution: str = LEAVER, lines: bool = False) -> tuple[int, Any]:
+    """`python -m infra.operate erase` as another person of the operator's role: how it stands; with `lines`, what is printed."""
     state, told = city.state / f"as-{session}", StringIO()
     state.mkdir(exist_ok=True)
     made = city.session_credentials("operator", session)
@@ -97,7 +97,9 @@ def erase(city: RunningCity, session: str, *arguments: str, files: Any = None) -
     endpoints = state / "endpoints.json"
     endpoints.write_text(json.dumps(city.endpoints | {"aws_shared_credentials_file": str(credentials)}))
     with redirect_stdout(told):
-        code = operate.main(["--endpoints", str(endpoints), "erase", LEAVER, *arguments, "--json"])
+        code = operate.main(["--endpoints", str(endpoints), "erase", institution, *arguments, *([] if lines else ["--json"])])
+    if lines:
+        return code, told.getvalue()
     return code, json.loads(told.getvalue())["erasure"] if told.getvalue() else None
 
 
@@ -108,12 +110,14 @@ def test_a_hospital_leaves_by_two_operators_and_nothing_of_it_remains_but_what_t
     assert erase(city, "rossi", "--status") == (1, None)
     code, asked = erase(city, "rossi", "--after-days", "0")
     assert (code, asked["state"], asked["asked_by"]) == (1, "asked", "rossi")
-    assert erase(city, "rossi")[0] == 2  # whoever asked cannot confirm
+    assert erase(city, "rossi", "--confirm", asked["confirm"])[0] == 2  # whoever asked cannot confirm
     pretender = city.client(None, city.session_credentials("operator", "rossi")).as_person("bianchi")
-    refused = pretender.put(f"/institutions/{LEAVER}/erasure", json={"confirm": True})
-    assert refused.status_code == 409, "a header makes nobody another person"
+    for meant in (True, asked["confirm"]):
+        refused = pretender.put(f"/institutions/{LEAVER}/erasure", json={"confirm": meant})
+        assert refused.status_code == 409, "a header makes nobody another person"
     assert objects_of(city, LEAVER)
-    assert erase(city, "bianchi")[1]["state"] == "confirmed"
+    assert erase(city, "bianchi") == (1, asked), "who is not told what to confirm is shown it"
+    assert erase(city, "bianchi", "--confirm", asked["confirm"])[1]["state"] == "confirmed"
 
     def is_gone() -> Any:
         code, stands = erase(city, "bianchi")
@@ -144,6 +148,33 @@ def test_a_hospital_leaves_by_two_operators_and_nothing_of_it_remains_but_what_t
         "name": "Another", "role_arn": "arn:aws:iam::222222222222:role/another", "patient_id_issuer": OID,
     })  # fmt: skip
     assert again.status_code in (201, 409)
+
+
+def test_the_second_operator_confirms_what_was_shown_and_nothing_that_took_its_place(city: RunningCity) -> None:
+    operator, url = city.client("operator"), "/institutions/gone/erasure"
+    known = {"name": "Gone", "role_arn": "arn:aws:iam::222222222222:role/gone", "patient_id_issuer": f"{OID}.7"}
+    assert operator.put("/institutions/gone", json=known).status_code == 201
+    assert operator.delete("/institutions/gone").status_code == 200
+    rossi, bianchi = (city.client(None, city.session_credentials("operator", name)) for name in ("rossi", "bianchi"))
+    assert rossi.put(url, json={"reason": "it left", "after_days": 30}).status_code == 200
+    seen = bianchi.get(url).json()
+    assert rossi.delete(url).status_code == 200
+    stands = rossi.put(url, json={"reason": "it left", "after_days": 2}).json()
+    refused = bianchi.put(url, json={"confirm": seen["confirm"]})
+    assert (refused.status_code, refused.json()["stands"]) == (409, stands)
+    assert bianchi.put(url, json={"confirm": True}).status_code == 409
+    assert bianchi.put(url, json={"confirm": stands["confirm"], "after_days": 30}).status_code == 400
+    assert bianchi.get(url).json() == stands
+    assert erase(city, "bianchi", "--after-days", "30", institution="gone")[0] == 2, "who asks confirms nothing"
+    assert erase(city, "bianchi", "--confirm", seen["confirm"], institution="gone")[0] == 2
+    told = erase(city, "bianchi", institution="gone", lines=True)[1]
+    assert all(text in told for text in ("rossi", stands["asked_at"], "it left", "2 days", f"--confirm {stands['confirm']}"))
+    with pytest.raises(SystemExit):
+        erase(city, "bianchi", "--confirm", stands["confirm"], "--after-days", "30", institution="gone")
+    code, confirmed = erase(city, "bianchi", "--confirm", stands["confirm"], institution="gone")
+    assert (code, confirmed["state"], confirmed["confirmed_by"]) == (1, "confirmed", "bianchi")
+    assert erase(city, "rossi", "--confirm", stands["confirm"], institution="gone")[0] == 2
+    assert erase(city, "rossi", "--cancel", institution="gone")[1]["state"] == "cancelled"
 
 
 def _records_of(city: RunningCity, owner: str) -> list[dict[str, Any]]:

@@ -72,10 +72,27 @@ def test_a_confirmation_of_what_was_replaced_meanwhile_is_refused() -> None:
     member = Caller(world.member(B), "rossi", load_registry(world.table))
     put(world, B, role_arn=NEW + "-2")
     with pytest.raises(TryAgain):
-        membership.confirm(member, B, {"role_arn": NEW}, world.now, world.act)
+        membership.confirm(world.table, member, B, {"role_arn": NEW}, world.now, world.act)
     with pytest.raises(Conflict):
-        membership.confirm(world.caller(B), B, {"role_arn": NEW}, world.now, world.act)
-    assert membership.confirm(world.caller(B), B, {}, world.now, world.act).role_arn == NEW + "-2"
+        membership.confirm(world.table, world.caller(B), B, {"role_arn": NEW}, world.now, world.act)
+    with pytest.raises(Conflict):
+        membership.confirm(world.table, world.caller(B), B, {}, world.now, world.act)
+    confirmed = membership.confirm(world.table, world.caller(B), B, {"role_arn": NEW + "-2"}, world.now, world.act)
+    assert confirmed.role_arn == NEW + "-2"
+    put(world, B, role_arn=NEW + "-3")
+    assert membership.confirm(world.table, world.caller(B), B, {}, world.now, world.act).role_arn == NEW + "-3", (
+        "the only one since"
+    )
+
+
+def test_a_role_that_takes_the_place_of_one_that_was_withdrawn_is_not_confirmed_unnamed() -> None:
+    world = World()
+    has = world.member(B).role_arn
+    for role in (NEW, has, NEW + "-2"):
+        put(world, B, role_arn=role)
+    with pytest.raises(Conflict):
+        membership.confirm(world.table, world.caller(B), B, {}, world.now, world.act)
+    assert world.member(B).role_arn == has
 
 
 def test_only_one_of_a_confirmation_and_its_72_hours_counts() -> None:
@@ -89,7 +106,7 @@ def test_only_one_of_a_confirmation_and_its_72_hours_counts() -> None:
         caller = world.caller(B)
         done.wait(10)
         try:
-            membership.confirm(caller, B, {}, world.now, world.act)
+            membership.confirm(world.table, caller, B, {}, world.now, world.act)
         except (Conflict, TryAgain) as error:
             failed.append(error)
 

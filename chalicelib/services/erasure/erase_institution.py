@@ -30,7 +30,7 @@ _RECORDS_AT_ONCE = 200
 def carry_out(run: Eraser, erasure: InstitutionErasure) -> InstitutionErasure:
     """Go on with an erasure that is due, as far as there is time."""
     stages = list(_STAGES)
-    while erasure.state is ErasureState.CONFIRMED and run.has_time() and _is_gone(run.table, erasure.institution):
+    while erasure.state is ErasureState.CONFIRMED and run.has_time() and _is_gone(run.table, erasure):
         stage = erasure.stage or stages[0]
         after = _STAGES[stage](run, replace(erasure, stage=stage))
         if after.stage == stage and after.after == "":  # through with this one
@@ -40,9 +40,11 @@ def carry_out(run: Eraser, erasure: InstitutionErasure) -> InstitutionErasure:
     return erasure
 
 
-def _is_gone(table: Table, institution: str) -> bool:
-    """Whether it is no member at this moment: it may join again meanwhile."""
-    return institution not in load_registry(table).members
+def _is_gone(table: Table, erasure: InstitutionErasure) -> bool:
+    """Whether it is no member at this moment, and was none since this was decided: it may join again meanwhile, and leave."""
+    registry = load_registry(table)
+    left = erasure.institution not in registry.members
+    return left and registry.versions.get(erasure.institution, 0) == erasure.registration
 
 
 def _done(erasure: InstitutionErasure, now: datetime) -> InstitutionErasure:

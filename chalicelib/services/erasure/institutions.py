@@ -7,7 +7,7 @@ from datetime import datetime
 from chalicelib.domain import erasures, keys
 from chalicelib.domain.audit import Act, Entry, Kind, Purpose
 from chalicelib.domain.erasures import InstitutionErasure
-from chalicelib.domain.errors import Conflict, NotFound, TryAgain
+from chalicelib.domain.errors import BadRequest, Conflict, NotFound, TryAgain
 from chalicelib.domain.fields import fields
 from chalicelib.domain.institutions import Registry
 from chalicelib.domain.ports import Item, PutVersion, Table
@@ -34,17 +34,19 @@ def put(table: Table, caller: Caller, session: str, institution: str, body: obje
     """The answer of `PUT /institutions/{id}/erasure`: asked for, or, with `confirm`, confirmed by another operator.
 
     `session` is the name of the role's session that signed, which nobody can choose by a header. Raises NotFound, BadRequest;
-    Conflict for a member, and where the one who asked would confirm.
+    Conflict for a member, where the one who asked would confirm, and where it is another thing than was confirmed.
     """
     caller.require_operator()
     said = fields(body, ("reason", "after_days", "confirm"))
+    if "confirm" in said and len(said) > 1:
+        raise BadRequest("confirm stands alone: what it confirms was said when it was asked for.", "confirm")
     if institution in caller.registry.members:
         raise Conflict("It is a member: end its membership first.")
     if institution not in caller.registry.former:
         raise NotFound
     known = load(table, caller.registry, institution)
-    if said.get("confirm") is True:
-        return _keep(act, known.confirmed(session, now), "confirmed")
+    if "confirm" in said:
+        return _keep(act, known.confirmed(session, said["confirm"], now), "confirmed")
     return _keep(act, known.asked(session, erasures.reason_of(said), erasures.days_of(said), now), "asked")
 
 
@@ -55,7 +57,9 @@ def cancel(table: Table, caller: Caller, institution: str, act: Act) -> dict[str
 
 
 def _keep(act: Act, new: InstitutionErasure, what: str) -> dict[str, object]:
-    text = f"{what}; due {new.due_at}; {new.reason}"
+    asked = f"{new.after_days} days from its confirmation"
+    when = f"due {new.due_at}; asked by {new.asked_by} at {new.asked_at}" if new.due_at else asked
+    text = f"{what}; {when}; {new.reason}"
     entry = Entry(
         Kind.ERASURE_ORDERED, new.institution, purpose=Purpose.ADMINISTRATION, subject=f"institution={new.institution}", text=text
     )

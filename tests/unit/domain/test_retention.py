@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -70,21 +71,81 @@ def test_a_rule_comes_back_as_it_was_kept_and_carrying_it_out_makes_it_no_other(
     assert retention.parse(said | {"years": 9}).digest != rule.digest
 
 
+NOW = datetime(2026, 11, 30, tzinfo=UTC)
+
+
+def asked_for(by: str = "rossi", reason: str = "left", days: int = 30, now: datetime = NOW) -> InstitutionErasure:
+    """What an operator asked for."""
+    return InstitutionErasure("partente").asked(by, reason, days, now)
+
+
 def test_who_asked_cannot_confirm_and_nothing_is_taken_back_once_it_began() -> None:
-    now = datetime(2026, 11, 30, tzinfo=UTC)
-    asked = InstitutionErasure("one").asked("rossi", "left", 30, now)
+    asked = asked_for()
+    for same in ("rossi", "Rossi", "ROSSI"):
+        with pytest.raises(Conflict):
+            asked.confirmed(same, asked.confirmation, NOW)
     with pytest.raises(Conflict):
-        asked.confirmed("rossi", now)
-    with pytest.raises(Conflict):
-        asked.asked("bianchi", "left", 30, now)
-    confirmed = asked.confirmed("bianchi", now)
-    assert not asked.is_due(now + timedelta(days=31))
-    assert not confirmed.is_due(now + timedelta(days=29))
-    assert confirmed.is_due(now + timedelta(days=30))
+        asked.asked("bianchi", "left", 30, NOW)
+    confirmed = asked.confirmed("bianchi", asked.confirmation, NOW)
+    assert not asked.is_due(NOW + timedelta(days=31))
+    assert not confirmed.is_due(NOW + timedelta(days=29))
+    assert confirmed.is_due(NOW + timedelta(days=30))
     assert confirmed.cancelled().state is ErasureState.CANCELLED
     item = confirmed.to_item() | {"stage": "objects"}
     with pytest.raises(Conflict):
         InstitutionErasure.from_item(item, 2).cancelled()
+
+
+def test_a_session_whose_name_an_sdk_made_up_is_nobody() -> None:
+    asked = asked_for()
+    for session in (
+        "botocore-session-1796182034",
+        "AWS-CLI-session-1796182034",
+        "aws-sdk-java-1",
+        "aws-go-sdk-1796182034000000000",
+    ):
+        with pytest.raises(Conflict):
+            asked_for(by=session)
+        with pytest.raises(Conflict):
+            asked.confirmed(session, asked.confirmation, NOW)
+
+
+def test_the_days_of_grace_begin_with_the_confirmation() -> None:
+    asked, later = asked_for(), NOW + timedelta(days=40)
+    confirmed = asked.confirmed("bianchi", asked.confirmation, later)
+    assert (asked.due_at, confirmed.due_at) == ("", "2027-02-08T00:00:00.000Z")
+    assert not confirmed.is_due(later + timedelta(days=29))
+    assert confirmed.is_due(later + timedelta(days=30))
+
+
+def test_a_confirmation_is_of_what_was_shown_and_of_nothing_else() -> None:
+    asked = asked_for()
+    others = (
+        asked_for(by="verdi"), asked_for(reason="left "), asked_for(days=0), asked_for(now=NOW + timedelta(milliseconds=1)),
+        replace(asked, institution="other"), replace(asked, registration=2),
+    )  # fmt: skip
+    for stands in others:
+        with pytest.raises(Conflict):
+            stands.confirmed("bianchi", asked.confirmation, NOW)
+    for meant in (True, None, "", asked.confirmation.upper(), [asked.confirmation]):
+        with pytest.raises(Conflict):
+            asked.confirmed("bianchi", meant, NOW)
+    confirmed = asked.confirmed("bianchi", asked.confirmation, NOW)
+    with pytest.raises(Conflict):
+        confirmed.confirmed("verdi", asked.confirmation, NOW)
+    with pytest.raises(Conflict):
+        confirmed.cancelled().confirmed("verdi", asked.confirmation, NOW)
+
+
+def test_what_an_earlier_release_kept_of_an_erasure_counts_its_days_from_the_confirmation_too() -> None:
+    kept = {name: value for name, value in asked_for().to_item().items() if name != "after_days"}
+    earlier = InstitutionErasure.from_item(kept | {"due_at": "2026-12-30T00:00:00.000Z"}, 1)
+    assert (earlier.due_at, earlier.after_days) == ("", 30)
+    confirmed = earlier.confirmed("bianchi", earlier.confirmation, NOW + timedelta(days=30))
+    assert not confirmed.is_due(NOW + timedelta(days=59))
+    decided = kept | {"due_at": "2026-12-30T00:00:00.000Z", "state": "confirmed", "confirmed_by": "bianchi"}
+    assert InstitutionErasure.from_item(decided, 2).due_at == "2026-12-30T00:00:00.000Z", "what was decided stands"
+    assert InstitutionErasure.from_item(kept | {"state": "cancelled", "asked_at": "", "due_at": ""}, 2).after_days == 0
 
 
 def test_what_is_proven_depends_on_each_hash_and_their_order() -> None:

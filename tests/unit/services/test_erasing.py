@@ -7,13 +7,14 @@ import json
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from chalicelib.domain import audit, keys
 from chalicelib.domain.erasures import ErasureState, InstitutionErasure
-from chalicelib.domain.errors import Conflict, NotFound, TryAgain
+from chalicelib.domain.errors import BadRequest, Conflict, NotFound, TryAgain
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Item, Put, Table
 from chalicelib.domain.retention import RetentionPolicy
@@ -210,8 +211,12 @@ def decided(world: World) -> InstitutionErasure:
 def leaves(world: World) -> None:
     """A leaves, and two operators decide that all of it goes at once."""
     world.remove(A)
-    for by, said in (("rossi", {"reason": "left", "after_days": 0}), ("bianchi", {"confirm": True})):
-        institutions.put(world.table, world.operator, by, A, said, world.now, world.act)
+    says(world, "bianchi", {"confirm": says(world, "rossi", {"reason": "left", "after_days": 0})["confirm"]})
+
+
+def says(world: World, session: str, body: object) -> dict[str, object]:
+    """What `PUT /institutions/{id}/erasure` answers an operator about A."""
+    return institutions.put(world.table, world.operator, session, A, body, world.now, world.act)
 
 
 def test_of_patients_whom_only_images_made_known_nothing_remains_and_all_of_others(city: World) -> None:
@@ -255,6 +260,63 @@ def test_what_was_decided_of_an_institution_that_left_counts_no_more_once_it_joi
     assert [key for key in world.objects.contents if f"/{A}/" in key] == []
 
 
+def test_what_was_asked_for_anew_is_not_confirmed_by_who_saw_what_stood_before(city: World) -> None:
+    world = city.copied()
+    world.remove(A)
+    seen = says(world, "rossi", {"reason": "left", "after_days": 30})
+    assert institutions.shown(world.table, world.operator, A) == seen
+    institutions.cancel(world.table, world.operator, A, world.act)
+    world.now += timedelta(minutes=1)
+    stands = says(world, "rossi", {"reason": "left", "after_days": 0})
+    for meant in (seen["confirm"], True, None, ""):
+        with pytest.raises(Conflict) as refused:
+            says(world, "bianchi", {"confirm": meant})
+        assert refused.value.stands == stands
+    for beside in ({"after_days": 30}, {"reason": "left"}, {"reason": "left", "after_days": 0}):
+        with pytest.raises(BadRequest):
+            says(world, "bianchi", {"confirm": stands["confirm"], **beside})
+    run_due(world)
+    assert [key for key in world.objects.contents if f"/{A}/" in key]
+    assert says(world, "bianchi", {"confirm": stands["confirm"]})["confirmed_by"] == "bianchi"
+
+
+def test_of_two_confirmations_at_once_and_of_a_cancellation_beside_it_the_first_counts(city: World) -> None:
+    world = city.copied()
+    world.remove(A)
+    asked = says(world, "rossi", {"reason": "left", "after_days": 0})
+    known = decided(world)
+    says(world, "bianchi", {"confirm": asked["confirm"]})
+    late = known.confirmed("verdi", asked["confirm"], world.now), known.cancelled()
+    assert not any(world.table.put(institutions.write(changed)) for changed in late)
+    assert decided(world).confirmed_by == "bianchi"
+    with pytest.raises(Conflict):
+        says(world, "verdi", {"confirm": asked["confirm"]})
+
+
+def test_one_that_was_erased_and_joined_again_is_erased_again_once_it_left(city: World) -> None:
+    world = city.copied()
+    leaves(world)
+    run_due(world)
+    assert decided(world).state is ErasureState.DONE
+    membership.register(world.table, world.operator, A, {}, world.now, world.act, world.tell)
+    world.arrive(A, "P9", "1.2.91")
+    world.settle()
+    leaves(world)
+    run_due(world)
+    assert decided(world).state is ErasureState.DONE
+    assert [key for key in world.objects.contents if f"/{A}/" in key] == []
+
+
+def test_one_that_joins_and_leaves_again_while_the_function_runs_is_not_erased_by_what_was_decided_before(city: World) -> None:
+    world = city.copied()
+    leaves(world)
+    confirmed = decided(world)
+    membership.register(world.table, world.operator, A, {}, world.now, world.act, world.tell)
+    world.remove(A)
+    erase_institution.carry_out(eraser(world, world.table), confirmed)
+    assert [key for key in world.objects.contents if f"/{A}/" in key]
+
+
 def test_what_runs_by_itself_says_nothing_more_of_an_institution_that_is_erased(city: World) -> None:
     world = city.copied()
     leaves(world)
@@ -270,8 +332,8 @@ def test_an_institution_wherever_the_function_dies(city: World) -> None:
     while True:
         world = city.copied()
         world.remove(A)
-        confirmed = decided(world).asked("rossi", "left", 0, world.now)
-        world.table.put(institutions.write(replace(confirmed.confirmed("bianchi", world.now), version=0)))
+        asked = decided(world).asked("rossi", "left", 0, world.now)
+        world.table.put(institutions.write(replace(asked.confirmed("bianchi", asked.confirmation, world.now), version=0)))
         try:
             erase_institution.carry_out(
                 eraser(world, Watched(world.table, dies_at(calls))), institutions.load(world.table, load_registry(world.table), A)

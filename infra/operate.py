@@ -1,4 +1,4 @@
-"""``python -m infra.operate``: the archive seen and mended by its operator, who reads no image and no patient.
+"""``python -m infra.operate``: the archive seen and mended by its operator, who is shown no image and no patient.
 
 ``reconcile`` and ``rebuild`` start jobs in a function of the stack, call after call until they are through, and print counts and
 UIDs. ``letters`` shows what the archive could not do in many tries, with the cause, and has it tried again. ``erase`` takes two.

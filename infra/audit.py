@@ -37,8 +37,8 @@ _PARALLEL = 8
 _LAST = "9" * 12
 OLD = timedelta(hours=1)
 """An anchor of before this makes one look whether anything still anchors."""
-MOST_RESTORED = timedelta(days=36)
-"""The table can be restored to moments of the last 35 days."""
+RETENTION_YEARS = 10
+"""Where no anchor says for how long records are kept."""
 
 
 @dataclass
@@ -52,6 +52,8 @@ class Verified:
     last_anchor: datetime | None = None
     unanchored: int = 0
     restores: list[str] = field(default_factory=list)
+    explained: int = 0
+    """How many anchors may name records that are not there, since a restore took them away."""
 
     @property
     def proven(self) -> bool:
@@ -59,17 +61,17 @@ class Verified:
         return self.anchors > 0
 
 
-def read_vault(s3: Any, bucket: str, prefix: str = keys.ANCHORS) -> tuple[list[tuple[str, bytes]], list[ChainFault]]:
-    """All anchors (key, content) as they were first written, by key; findings on those written over or hidden since.
+def read_vault(s3: Any, bucket: str, prefix: str = keys.ANCHORS) -> tuple[list[tuple[str, bytes, datetime]], list[ChainFault]]:
+    """All anchors (key, content, when) as they were first written, by key; findings on those written over or hidden since.
 
     With `keys.RESTORES` the recorded restores.
     """
-    first: dict[str, str] = {}
+    first: dict[str, tuple[str, datetime]] = {}
     written: dict[str, int] = {}
     findings: list[ChainFault] = []
     for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix):
         for version in page.get("Versions", []):  # of one key: newest first, so that the last one seen is the first written
-            first[version["Key"]] = version["VersionId"]
+            first[version["Key"]] = version["VersionId"], version["LastModified"]
             written[version["Key"]] = written.get(version["Key"], 0) + 1
         hidden = {marker["Key"] for marker in page.get("DeleteMarkers", [])}
         findings += [ChainFault("anchor", key, 0, 0, "it was deleted; its locked version was read") for key in sorted(hidden)]
@@ -77,34 +79,41 @@ def read_vault(s3: Any, bucket: str, prefix: str = keys.ANCHORS) -> tuple[list[t
         if count > 1:
             findings.append(ChainFault("anchor", key, 0, 0, "it was written over; its first version was read"))
 
-    def read(key: str) -> bytes:
-        with s3.get_object(Bucket=bucket, Key=key, VersionId=first[key])["Body"] as body:
+    def read(key: str) -> tuple[str, bytes, datetime]:
+        version, written_at = first[key]
+        with s3.get_object(Bucket=bucket, Key=key, VersionId=version)["Body"] as body:
             content: bytes = body.read()
-        return content
+        return key, content, written_at
 
     with ThreadPoolExecutor(_PARALLEL) as pool:
-        return list(zip(sorted(first), pool.map(read, sorted(first)), strict=True)), findings
+        return list(pool.map(read, sorted(first))), findings
 
 
 def verify(
     table: Table,
     documents: Iterable[tuple[str, bytes]],
     now: datetime,
-    retention_years: float,
+    retention_years: float | None = None,
     since: datetime | None = None,
     until: datetime | None = None,
-    restores: Iterable[tuple[str, bytes]] = (),
+    restores: Iterable[tuple[str, bytes, datetime]] = (),
 ) -> Verified:
-    """Verify every chain, or, of each, the part between the last anchor before `since` and the first one after `until`."""
+    """Verify every chain, or, of each, the part between the last anchor before `since` and the first one after `until`.
+
+    For how many years records are kept each anchor says, of those that it covers; `retention_years` says so of all instead.
+    """
     documents = list(documents)
     recorded, findings = audit_verify.read_restores(restores)
-    anchored, wrong = audit_verify.read_anchors(documents, recorded)
+    anchored, wrong = audit_verify.read_anchors(documents, recorded, now if retention_years is None else None)
     findings += wrong
     shards = sorted({*all_shards(list(load_registry(table).versions)), *anchored})
-    keep_since = audit_verify.keep_since(now, retention_years)
-    last = max((anchor.at for ones in anchored.values() for anchor in ones), default=None)
+    every = [anchor for ones in anchored.values() for anchor in ones]
+    last = max((anchor.at for anchor in every), default=None)
+    latest = next((anchor.keep_since for anchor in every if anchor.at == last), None)
+    keep_since = latest or audit_verify.keep_since(now, retention_years or RETENTION_YEARS)
     seen = Verified(findings, anchors=len(documents), last_anchor=last)
     seen.restores = [_told(restore, anchored) for restore in recorded]
+    seen.explained = sum(anchor.restored for anchor in every)
     heads = table.batch_get((keys.audit_records(shard), keys.HEAD) for shard in shards)
 
     def verified(shard: str) -> tuple[list[ChainFault], int, ChainHead]:
@@ -229,13 +238,15 @@ def report(seen: Verified, out: TextIO, now: datetime | None = None) -> None:
         print(f"{len(seen.findings)} findings: it was tampered with.", file=out)
     elif not seen.proven:
         print("There is no anchor: nothing proves that the audit trail is whole.", file=out)
+    elif seen.explained:
+        print("The audit trail is sound but for what a restore took away: ask who recorded it.", file=out)
     else:
         print("The audit trail is sound.", file=out)
 
 
 def record_restore(s3: Any, bucket: str, to: datetime, now: datetime, by: str, reason: str) -> str:
     """Lock away that the table was restored: the key. Raises BadRequest for a moment that it cannot have been restored to."""
-    if not now - MOST_RESTORED < to < now:
+    if not now - audit_verify.MOST_RESTORED < to < now:
         raise BadRequest("--to must be the moment to which the table was restored, within the last 35 days.", "--to")
     if not 1 <= len(reason.strip()) <= 500 or not reason.isprintable():
         raise BadRequest("--reason must be 1 to 500 printable characters.", "--reason")
@@ -259,7 +270,9 @@ def _arguments() -> argparse.ArgumentParser:
         command.add_argument("--to", dest="until", help="likewise; that moment is not included")
         where.add_arguments(command)
         if name == "verify":
-            command.add_argument("--retention-years", type=float, default=10, help="for how long records are kept (default: 10)")
+            command.add_argument(
+                "--retention-years", type=float, help="for how long records are kept (default: as the anchors say)"
+            )
         else:
             command.add_argument("--out", type=Path, help="the file to write (default: standard output)")
             command.add_argument("--records", action="store_true", help="the records themselves, instead of FHIR")
@@ -277,18 +290,28 @@ def _carry_out(options: argparse.Namespace) -> int:
     table = DynamoTable(session.client("dynamodb"), city["TableName"])
     if options.command == "verify":
         s3, now = session.client("s3"), datetime.now(UTC)
-        documents, findings = read_vault(s3, city["AuditAnchorBucketName"])
+        anchors, findings = read_vault(s3, city["AuditAnchorBucketName"])
         restores, hidden = read_vault(s3, city["AuditAnchorBucketName"], keys.RESTORES)
+        documents = [(key, content) for key, content, _ in anchors]
         seen = verify(table, documents, now, options.retention_years, since, until, restores)
         seen.findings[:0] = findings + hidden
         report(seen, sys.stdout, now)
-        return 1 if seen.findings else 0 if seen.proven else 3
+        return _code(seen)
     if options.out is None:
         export(table, sys.stdout, since, until, options.records, options.stored)
     else:
         with options.out.open("w", encoding="utf-8") as out:
             print(f"{export(table, out, since, until, options.records, options.stored)} events written to {options.out}")
     return 0
+
+
+def _code(seen: Verified) -> int:
+    """What a verification exits with: never 0 where a restore explains what is missing."""
+    if seen.findings:
+        return 1
+    if not seen.proven:
+        return 3
+    return 4 if seen.explained else 0
 
 
 def _restored(options: argparse.Namespace) -> int:
@@ -301,7 +324,10 @@ def _restored(options: argparse.Namespace) -> int:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command: 0 when the trail is sound (or was written), 1 when it is not, 2 when it cannot be read, 3 with no anchor."""
+    """The command: 0 when the trail is sound (or was written), 1 when it is not, 2 when it cannot be read, 3 with no anchor.
+
+    4 when it is sound but for what a recorded restore took away.
+    """
     options = _arguments().parse_args(arguments)
     try:
         return _carry_out(options)

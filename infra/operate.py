@@ -1,15 +1,18 @@
-"""``python -m infra.operate``: the archive seen and mended by its operator, who reads no image and no patient.
+"""``python -m infra.operate``: the archive seen and mended by its operator, who is shown no image and no patient.
 
 ``reconcile`` and ``rebuild`` start jobs in a function of the stack, call after call until they are through, and print counts and
 UIDs. ``letters`` shows what the archive could not do in many tries, with the cause, and has it tried again. ``erase`` takes two.
+``stop``, ``carry-over`` and ``start`` are an administrator's, while the table is restored.
 """
 
 import argparse
 import json
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +20,20 @@ import requests
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from chalicelib.adapters.dynamodb import DynamoTable
 from chalicelib.config import VERSION
+from chalicelib.domain.errors import ContenitoreError
 from chalicelib.domain.institutions import CANARY
-from infra import cost, where, workload
+from chalicelib.services.audit import acting
+from chalicelib.services.audit.trail import Trail
+from infra import carry_over as carrying
+from infra import cost, standstill, where, workload
 from infra import letters as set_aside
 from infra.deployed import DeployedCity, OperationFailed
 from infra.registry import RegistryClient, RegistryRefused
 
 _PATIENT = Config(connect_timeout=5, read_timeout=330, retries={"total_max_attempts": 1})
+_MANY = Config(retries={"mode": "standard", "total_max_attempts": 10}, max_pool_connections=carrying.SEGMENTS)
 _DATED = ("region", "date", "source")
 
 
@@ -264,15 +273,65 @@ def _told(erasure: dict[str, Any] | None, options: argparse.Namespace) -> int:
     return 0 if erasure is not None and erasure["state"] in ("done", "cancelled") else 1
 
 
+# A restore -----------------------------------------------------------------------------------------------------------
+
+
+def stop(city: DeployedCity, options: argparse.Namespace) -> int:
+    """Nothing runs any more, so that the table can be replaced: until start."""
+    return _stood("stopped", standstill.stop(city.session, city.stack, _a_moment), options)
+
+
+def start(city: DeployedCity, options: argparse.Namespace) -> int:
+    """Everything runs again: after stop."""
+    return _stood("started", standstill.start(city.session, city.stack, _a_moment), options)
+
+
+def _stood(what: str, functions: int, options: argparse.Namespace) -> int:
+    print(json.dumps({what: functions}) if options.json else f"{what}: {functions} functions, with what calls them")
+    return 0
+
+
+def _a_moment() -> None:
+    time.sleep(2)
+
+
+def carry_over(city: DeployedCity, options: argparse.Namespace) -> int:
+    """What ends or hides, carried over into the restored table: from the one of before, before anything runs again."""
+    client = city.session.client("dynamodb", config=_MANY)
+    name = city.outputs["TableName"]
+    if options.before == name:
+        raise OperationFailed("--from is the table of before under another name, restored from its backup")
+    before, after = DynamoTable(client, options.before), DynamoTable(client, name)
+    act = acting.scheduled(Trail(after, options.retention_years), "carry-over")
+    parts = [partial(carrying.scanned, client, options.before, segment) for segment in range(carrying.SEGMENTS)]
+    counts = carrying.carry_over(carrying.Restored(before, after, act, datetime.now(UTC)), parts)
+    anew = carrying.changed_since(before, after)
+    by_institution: dict[str, dict[str, int]] = {}
+    for (institution, what), count in sorted(counts.items()):
+        by_institution.setdefault(institution, {})[what] = count
+    if options.json:
+        print(json.dumps({"carried_over": by_institution, "to_be_registered_anew": anew}))
+        return 0
+    for institution, found in by_institution.items():
+        print(f"{institution}  " + ", ".join(f"{count} {what}" for what, count in found.items()))
+    for institution in anew:
+        print(f"{institution}  was registered, or changed, since: give its registration anew")
+    print(f"{sum(counts.values())} carried over")
+    return 0
+
+
 # The command -------------------------------------------------------------------------------------------------------
 
 COMMANDS: dict[str, Callable[[DeployedCity, argparse.Namespace], int]] = {
     "canary": canary,
+    "carry-over": carry_over,
     "erase": erase,
     "forwarders": forwarders,
     "letters": letters,
     "rebuild": rebuild,
     "reconcile": reconcile,
+    "start": start,
+    "stop": stop,
     "usage": usage,
 }
 
@@ -309,6 +368,10 @@ def _arguments() -> argparse.ArgumentParser:
     otherwise.add_argument("--status", action="store_true", help="how it stands, and nothing else")
     otherwise.add_argument("--cancel", action="store_true", help="take it back, as long as it has not begun")
     made["erase"].add_argument("--api", help="address of the API (default: from the stack)")
+    made["carry-over"].add_argument("--from", dest="before", required=True, metavar="TABLE", help="the table of before")
+    made["carry-over"].add_argument(
+        "--retention-years", type=int, default=10, metavar="N", help="AuditRetentionYears of the stack (default: 10)"
+    )
     made["letters"].add_argument("--redrive", action="store_true", help="have them tried again")
     return parser
 
@@ -335,6 +398,7 @@ def main(arguments: list[str] | None = None) -> int:
         return COMMANDS[options.command](city, options)
     except (
         OperationFailed,
+        ContenitoreError,
         RegistryRefused,
         where.NoSuchCity,
         requests.RequestException,

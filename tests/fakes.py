@@ -30,6 +30,10 @@ class MemoryTable:
         self._items: dict[Key, Item] = {}
         self._page = page
         self._lock = threading.Lock()
+        self.created = datetime(2020, 1, 1, tzinfo=UTC)
+
+    def created_at(self) -> datetime:
+        return self.created
 
     def get(self, pk: str, sk: str) -> Item | None:
         with self._lock:
@@ -254,6 +258,10 @@ class Watched:
 
     def __init__(self, table: Table, before: Callable[[str], None]) -> None:
         self._table, self._before = table, before
+
+    def created_at(self) -> datetime:
+        self._before("created_at")
+        return self._table.created_at()
 
     def get(self, pk: str, sk: str) -> Item | None:
         self._before("get")

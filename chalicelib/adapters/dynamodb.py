@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
@@ -36,6 +37,11 @@ class DynamoTable:
     def __init__(self, client: Any, name: str) -> None:
         self._client = client
         self._name = name
+
+    def created_at(self) -> datetime:
+        """See `ports.Table.created_at`."""
+        created: datetime = self._call("describe_table", TableName=self._name)["Table"]["CreationDateTime"]
+        return created.astimezone(UTC)
 
     def get(self, pk: str, sk: str) -> Item | None:
         """See `ports.Table.get`."""

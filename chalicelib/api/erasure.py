@@ -42,14 +42,17 @@ def delete_erasure(call: Call, institution: str) -> Response:
 
 @handler("POST", "/patients/{patient}/erasures")
 def order_erasure(call: Call, patient: str) -> Response:
-    """200: what would go; with that `confirm`, 201: hidden at once, and erased when it is due. Owner only. 400, 404, 409."""
+    """200: what would go; with that `confirm`, 201: hidden at once, and erased when it is due. Owner only. 400, 404, 409.
+
+    With `order`, 201: one that waits after a restore of the table is confirmed anew.
+    """
     said, ordered = orders.order(call.archive.table, call.caller, patient, call.json(), call.now, call.act, call.record)
     return answer(said, 201 if ordered else 200)
 
 
 @handler("DELETE", "/patients/{patient}/erasures/{erasure}")
 def take_back_erasure(call: Call, patient: str, erasure: str) -> Response:
-    """200: it is not erased. Owner only. 404, 409 once it began."""
+    """200: it is not erased. Owner only. 404, 409 once it began and does not wait."""
     return answer(orders.take_back(call.archive.table, call.caller, patient, erasure, call.act))
 
 

@@ -158,8 +158,13 @@ def erase_due(archive: Archive, remaining: Callable[[], float]) -> dict[str, int
 
     act = acting.scheduled(archive.trail, "erase_due")
     registry = load_registry(archive.table)
+
+    def tell_waiting(institution: str, count: int) -> None:
+        logger().warning("erasure waits", extra={"institution": institution, "count": count})
+
     done = run.erase_due(
-        Eraser(archive.table, archive.objects, archive.versions, registry, act, lambda: datetime.now(UTC), remaining)
+        Eraser(archive.table, archive.objects, archive.versions, registry, act, lambda: datetime.now(UTC), remaining),
+        tell_waiting,
     )
     logger().info("erased", extra=done)
     return done

@@ -7,9 +7,10 @@ What is compared, and what it would take to escape it:
 * numbers without a gap, up to what the head says: a record removed;
 * everything with the heads in the anchors, which nobody can change: a chain, or its end, written anew.
 
-A record may be missing when it was kept long enough: a later record, or an anchor that covers it, proves its age. And one that
-an anchor saw between the moment to which the table was restored and the one at which that was recorded, beside the anchors and
-as locked as they are, may be lost with that restore, which is told with every verification.
+A record may be missing when it was kept long enough: a later record, or an anchor that covers it, proves its age, and the anchor
+says for how many years. And one that an anchor saw between the moment to which the table was restored and the one at which that
+was recorded, beside the anchors and as locked as they are, may be lost with that restore, which is told with every verification.
+When it was recorded S3 says, not the document.
 """
 
 from __future__ import annotations
@@ -55,6 +56,8 @@ class Anchored:
     source: str
     restored: bool = False
     """Whether a recorded restore explains that the chain does not have it."""
+    keep_since: datetime | None = None
+    """From when on records of this anchor's retention must still be there; None: as of all others."""
 
 
 @dataclass
@@ -77,34 +80,35 @@ def verify_shard(
 ) -> Iterator[ChainFault]:
     """What is wrong with a shard: `items` are its records in key order after `start` (an anchored head, or the beginning).
 
-    Records younger than `keep_since` must be there. `to_the_end` False: `items` stop before the shard's end, so that what
-    comes after is not missed.
+    Records younger than `keep_since`, or than the first anchor that covers them says, must be there. `to_the_end` False: `items`
+    stop before the shard's end, so that what comes after is not missed.
     """
     begin = start or ChainHead()
     walk = _Walk(begin.seq + 1, begin.hash)
     anchored = {anchor.head.seq for anchor in anchors}
     hashes: dict[int, str] = {}
-    proof = _old_enough(anchors, keep_since)
+    in_order = sorted(anchors, key=lambda anchored: anchored.head.seq)
     for item in items:
         if item.sk == keys.HEAD:
             continue
         if item.sk.isdigit() and int(item.sk) in anchored:
             hashes[int(item.sk)] = str(item.data.get("hash"))
-        yield from _step(shard, item, walk, proof, keep_since)
+        yield from _step(shard, item, walk, in_order, keep_since)
     last = walk.expected - 1
     if to_the_end:
         yield from _end(shard, head, last, walk)
     yield from _against_anchors(shard, anchors, hashes, begin.seq, last)
 
 
-def _step(shard: str, item: Item, walk: _Walk, proof: int, keep_since: datetime) -> Iterator[ChainFault]:
+def _step(shard: str, item: Item, walk: _Walk, anchors: Sequence[Anchored], keep_since: datetime) -> Iterator[ChainFault]:
     if not item.sk.isdigit():
         yield ChainFault("altered", shard, 0, 0, f"a record has the key {item.sk[:20]!r}, which is no number")
         return
     seq, record = int(item.sk), item.data
     if seq > walk.expected:
-        if str(record.get("at")) >= keep_since.isoformat() and seq - 1 > proof:
-            yield ChainFault("removed", shard, max(walk.expected, proof + 1), seq - 1, "the numbers have a gap")
+        missed = _first_missed(walk.expected, seq - 1, str(record.get("at")), anchors, keep_since)
+        if missed is not None:
+            yield ChainFault("removed", shard, missed, seq - 1, "the numbers have a gap")
         walk.prev = None
     walk.expected = seq + 1
     stored = str(record.get("hash"))
@@ -163,10 +167,28 @@ def _against_anchors(
         good = anchor.head.seq
 
 
-def _old_enough(anchors: Sequence[Anchored], keep_since: datetime) -> int:
-    """The highest number that an anchor from before `keep_since` covers: up to there records may have expired."""
-    return max((anchor.head.seq for anchor in anchors if anchor.at < keep_since), default=0)
+def _first_missed(first: int, last: int, next_at: str, anchors: Sequence[Anchored], keep_since: datetime) -> int | None:
+    """The first of these numbers whose record cannot have expired; None where all may have. `anchors` in the order of numbers.
 
+    A record is of the retention of the first anchor that covers it, and no younger than that, nor than the next record that is
+    there (`next_at`).
+    """
+    for anchor in anchors:
+        if anchor.head.seq < first:
+            continue
+        since = anchor.keep_since or keep_since
+        if anchor.at >= since and next_at >= since.isoformat():
+            return first
+        first = anchor.head.seq + 1
+        if first > last:
+            return None
+    return first if next_at >= keep_since.isoformat() else None
+
+
+TOLERANCE = timedelta(minutes=5)
+"""By how much the clock of who records a restore may differ from that of S3."""
+MOST_RESTORED = timedelta(days=36)
+"""The table can be restored to moments of the last 35 days; a day is given to the restore itself."""
 
 # Anchors -------------------------------------------------------------------------------------------------------------
 
@@ -181,7 +203,7 @@ def anchor(at: str, heads: Mapping[str, Record], previous: tuple[str, str] | Non
 
 @dataclass(frozen=True)
 class Restore:
-    """That the table was brought back to what it was at `to`; recorded at `at`, by whom and why."""
+    """That the table was brought back to what it was at `to`; recorded at `at`, as S3 says, by whom and why."""
 
     to: datetime
     at: datetime
@@ -198,26 +220,45 @@ def restore(to: str, at: str, by: str, reason: str) -> bytes:
     return json.dumps({"restored_to": to, "at": at, "by": by, "reason": reason}, sort_keys=True, ensure_ascii=False).encode()
 
 
-def read_restores(documents: Iterable[tuple[str, bytes]]) -> tuple[list[Restore], list[ChainFault]]:
-    """The recorded restores, from documents (key, content). One that cannot be read is a finding, and explains nothing."""
+def read_restores(documents: Iterable[tuple[str, bytes, datetime]]) -> tuple[list[Restore], list[ChainFault]]:
+    """The recorded restores, from documents (key, content, when S3 got the first version, which the lock keeps).
+
+    One that cannot be read is a finding and explains nothing, and so is one that says another moment than S3, or of a restore
+    that cannot have been.
+    """
     found: list[Restore] = []
     findings: list[ChainFault] = []
-    for key, content in documents:
+    for key, content, written_at in documents:
         try:
             said = json.loads(content)
             to, at = (kept_moment(said[name]) for name in ("restored_to", "at"))
-            found.append(Restore(to, at, str(said["by"]), str(said["reason"])))
+            by, reason = str(said["by"]), str(said["reason"])
+            wrong = _impossible(to, at, written_at)
         except (ValueError, KeyError, TypeError):
-            findings.append(ChainFault("anchor", key, 0, 0, "it cannot be read"))
+            wrong = "it cannot be read"
+        if wrong:
+            findings.append(ChainFault("anchor", key, 0, 0, wrong))
+        else:
+            found.append(Restore(to, written_at, by, reason))
     return found, findings
 
 
+def _impossible(to: datetime, at: datetime, written_at: datetime) -> str:
+    """What is wrong with the moments of a restore; empty where nothing is. Raises TypeError for one without its offset."""
+    if abs(at - written_at) > TOLERANCE:
+        return f"it says that it was recorded on {at:%Y-%m-%d %H:%M}, and was written on {written_at:%Y-%m-%d %H:%M}"
+    if not written_at - MOST_RESTORED <= to <= written_at:
+        return f"it says that the table was restored to {to:%Y-%m-%d %H:%M}, which cannot be"
+    return ""
+
+
 def read_anchors(
-    documents: Iterable[tuple[str, bytes]], restores: Sequence[Restore] = ()
+    documents: Iterable[tuple[str, bytes]], restores: Sequence[Restore] = (), now: datetime | None = None
 ) -> tuple[dict[str, list[Anchored]], list[ChainFault]]:
     """What each shard's head was, by shard, from anchor documents (key, content) in the order of their keys.
 
-    The findings name anchors that cannot be read, and those whose predecessor is another one than they say.
+    With `now` each says for how long its records are kept. The findings name anchors that cannot be read, and those whose
+    predecessor is another one than they say.
     """
     heads: dict[str, dict[tuple[int, str], Anchored]] = {}
     findings: list[ChainFault] = []
@@ -228,6 +269,8 @@ def read_anchors(
             at = kept_moment(document["at"])
             said = {shard: ChainHead(int(head["seq"]), str(head["hash"])) for shard, head in document["heads"].items()}
             previous = document.get("previous")
+            years = document.get("retention_years")
+            kept = keep_since(now, float(years)) if now is not None and years is not None else None
         except (ValueError, KeyError, TypeError, AttributeError):
             findings.append(ChainFault("anchor", key, 0, 0, "it cannot be read"))
             continue
@@ -239,7 +282,7 @@ def read_anchors(
         restored = any(restore.explains(at) for restore in restores)
         for shard, head in said.items():
             known = heads.setdefault(shard, {})
-            known.setdefault((head.seq, head.hash), Anchored(at, head, key, restored))
+            known.setdefault((head.seq, head.hash), Anchored(at, head, key, restored, kept))
     return {shard: sorted(known.values(), key=lambda anchored: anchored.head.seq) for shard, known in heads.items()}, findings
 
 

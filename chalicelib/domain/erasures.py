@@ -166,6 +166,14 @@ class InstitutionErasure:
         """The refusal, with what stands."""
         return Conflict(detail, stands=self.to_answer() if self.version else None)
 
+    def is_older_than(self, table: datetime) -> bool:
+        """Whether it was confirmed before the table that it stands in was made (aware): see `ErasureOrder.is_older_than`."""
+        return self.state is ErasureState.CONFIRMED and kept_moment(self.confirmed_at) <= table
+
+    def put_back(self) -> InstitutionErasure:
+        """Asked for only: another operator has to confirm it anew. What went is counted, and what is left is looked for anew."""
+        return replace(self, state=ErasureState.ASKED, stage="", confirmed_by="", confirmed_at="")
+
     def cancelled(self) -> InstitutionErasure:
         """Taken back. Raises Conflict once it began."""
         if self.state not in (ErasureState.ASKED, ErasureState.CONFIRMED) or self.stage:
@@ -177,8 +185,9 @@ class InstitutionErasure:
 class ErasureOrder:
     """That an owner has a patient's studies erased, once it is due. Its item goes with it; what is left names no patient.
 
-    `begun`: it goes, and nobody takes it back any more. `version` counts what was changed of it; 0: it is not there yet, None: it
-    is of an earlier release, which did not count.
+    `begun`: it goes, and nobody takes it back any more. `waits`: it is older than its table, and goes only once it is confirmed
+    anew (`confirmed_at`); until then it may be taken back, even if it had begun. `version` counts what was changed of it; 0: it
+    is not there yet, None: it is of an earlier release, which did not count.
     """
 
     id: str
@@ -191,6 +200,8 @@ class ErasureOrder:
     due_at: str
     cancelled: bool = field(default=False, kw_only=True)
     begun: bool = field(default=False, kw_only=True)
+    waits: bool = field(default=False, kw_only=True)
+    confirmed_at: str = field(default="", kw_only=True)
     whole: bool = field(default=False, kw_only=True)
     """Whether what is known of the patient goes too, and not these studies alone."""
     erased: ErasedCount = field(default_factory=ErasedCount, kw_only=True)
@@ -227,6 +238,8 @@ class ErasureOrder:
             studies=tuple(map(str, studies)),
             cancelled=bool(item["cancelled"]),
             begun=bool(item.get("begun", erased["studies"])),
+            waits=bool(item.get("waits", False)),
+            confirmed_at=str(item.get("confirmed_at", "")),
             whole=bool(item["whole"]),
             erased=counted(erased),
             version=version,
@@ -234,7 +247,25 @@ class ErasureOrder:
 
     def is_due(self, now: datetime) -> bool:
         """Whether it may be carried out at `now` (aware), or was taken back, and goes."""
-        return self.cancelled or kept_moment(self.due_at) <= now
+        return self.cancelled or (not self.waits and kept_moment(self.due_at) <= now)
+
+    def is_older_than(self, table: datetime) -> bool:
+        """Whether it was given, and confirmed anew, before the table that it stands in was made (aware).
+
+        Then it came with a restore, and that it was taken back may be among what was lost. A restored table is made minutes
+        after the last moment that it can have, so that clocks which differ by seconds decide nothing.
+        """
+        return kept_moment(self.confirmed_at or self.asked_at) <= table
+
+    def waiting(self) -> ErasureOrder:
+        """The same, which goes only once it is confirmed anew."""
+        return replace(self, waits=True)
+
+    def confirmed(self, now: datetime) -> ErasureOrder:
+        """Confirmed anew at `now` (aware). Raises Conflict where it does not wait for that."""
+        if not self.waits:
+            raise Conflict("This erasure does not wait to be confirmed anew.")
+        return replace(self, waits=False, confirmed_at=iso(now))
 
     def tombstone(self, now: datetime) -> dict[str, object]:
         """What stays of it: who had what done and when, counts and the chain; no patient, no study."""

@@ -78,6 +78,10 @@ class Page:
 class Table(Protocol):
     """The table of facts and views. Reads of items are consistent; reads of an index are not (they find, never decide)."""
 
+    def created_at(self) -> datetime:
+        """When the table itself was made (aware): of one that was restored, when that was."""
+        ...
+
     def get(self, pk: str, sk: str) -> Item | None:
         """One item, read consistently."""
         ...

@@ -13,6 +13,7 @@ import json
 import time
 import uuid
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 from moto.dynamodb.exceptions import ItemSizeTooLarge, MockValidationException
@@ -24,6 +25,8 @@ from local.state import State
 
 MAX_ITEM_BYTES = 400 * 1024
 MAX_PAGE_BYTES = 1024 * 1024
+CREATED = "created:"
+"""What the settings that say when a table was made begin with."""
 
 _RANGE_SQL = {
     "=": "{c} = ?",
@@ -53,6 +56,7 @@ class StoredTable(Table):  # type: ignore[misc]
         self.items = _Nowhere()
         self.sql_name = f'"items:{self.name}"'
         self._prepare_storage()
+        self.created_at = self._created_at()
 
     def _prepare_storage(self) -> None:
         columns = "".join(f', "{index.name}.pk" TEXT, "{index.name}.sk" TEXT' for index in self.global_indexes)
@@ -69,6 +73,13 @@ class StoredTable(Table):  # type: ignore[misc]
                     f'CREATE INDEX IF NOT EXISTS "{self.name}:{index.name}" ON {self.sql_name} '
                     f'("{index.name}.pk", "{index.name}.sk", pk, sk) WHERE "{index.name}.pk" IS NOT NULL'
                 )
+
+    def _created_at(self) -> datetime:
+        """When this table was first made (UTC, naive as moto has it), which starting the city again does not change."""
+        name = f"{CREATED}{self.name}"
+        known = self.state.setting(name) or self.created_at.isoformat()
+        self.state.set_setting(name, known)
+        return datetime.fromisoformat(known)
 
     def _add_index(self, index: Any) -> None:
         """A template that gained an index since the state was written: fill it, as AWS does."""

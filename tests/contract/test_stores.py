@@ -10,6 +10,7 @@ import threading
 import time
 import zlib
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
@@ -473,3 +474,19 @@ def test_pages_of_the_emulated_table_are_in_one_order() -> None:
         table.put(Put(Item("p", sk)))
     keys = [item.sk for item in table.query_all("p")]
     assert all(first.encode() < second.encode() for first, second in pairwise(keys))
+
+
+def test_a_table_says_when_it_was_made(table: Table) -> None:
+    made = table.created_at()
+    assert made.tzinfo is not None
+    assert made == table.created_at() <= datetime.now(UTC)
+
+
+def test_a_restored_table_was_made_when_it_was_restored(cloud: Emulated) -> None:
+    before = DynamoTable(cloud.dynamodb, cloud.table_name)
+    moment = before.created_at() + timedelta(milliseconds=2)
+    while datetime.now(UTC) < moment:
+        pass
+    backup = cloud.dynamodb.create_backup(TableName=cloud.table_name, BackupName="before")["BackupDetails"]["BackupArn"]
+    cloud.dynamodb.restore_table_from_backup(TargetTableName="restored", BackupArn=backup)
+    assert DynamoTable(cloud.dynamodb, "restored").created_at() > before.created_at()

@@ -211,7 +211,7 @@ def test_the_archive_takes_in_an_image_and_finds_it_again_on_arm64(archive: Func
         "time": "2026-11-25T08:00:00Z", "region": "eu-south-1", "resources": [], "detail": {},
     }  # fmt: skip
     assert archive("app.sweep_uploads", tick) == {"announced": 0, "removed": 0}
-    assert archive("app.erase_due", tick) == {"institutions": 0, "orders": 0, "rules": 0, "failed": 0}
+    assert archive("app.erase_due", tick) == {"institutions": 0, "orders": 0, "rules": 0, "waiting": 0, "failed": 0}
     assert archive("app.tell_expired", tick)["transfers"] == 0
     assert archive("app.read_again", tick) == {"objects": 0}
     assert archive("app.anchor_audit", tick)["chains"] >= 1

@@ -14,6 +14,7 @@ from infra.package import ROOT
 from local.iam import policy
 
 PORTS = {
+    r"\btable\.created_at\(": {"dynamodb:DescribeTable"},
     r"\btable\.get\(": {"dynamodb:GetItem"},
     r"\btable\.batch_get\(": {"dynamodb:BatchGetItem"},
     r"\btable\.query(_all)?\(": {"dynamodb:Query"},
@@ -35,6 +36,7 @@ PORTS = {
 """What a call of a port (domain/ports.py) needs in IAM."""
 
 ADAPTERS = {
+    "describe_table": {"dynamodb:DescribeTable"},
     "get_item": {"dynamodb:GetItem"},
     "batch_get_item": {"dynamodb:BatchGetItem"},
     "query": {"dynamodb:Query"},
@@ -80,7 +82,7 @@ EVENT_HANDLERS = {
     "sweep": {"ingest/due", "ingest/offers", "ingest/removals", "audit/trail"},
     "erasure": {
         "erasure/run", "erasure/bytes", "erasure/forgetting", "erasure/erase_study", "erasure/erase_patient",
-        "erasure/erase_institution", "erasure/erase_expired", "erasure/institutions", "erasure/retention",
+        "erasure/erase_institution", "erasure/erase_expired", "erasure/institutions", "erasure/retention", "erasure/put_back",
         "ingest/instance_items", "audit/trail",
     }
     | SHARED,
@@ -101,7 +103,7 @@ ONLY_BEHIND_EVENTS = {
     "operations/reconcile_objects",
     "operations/reconcile_facts", "operations/reconcile_views", "operations/reconcile_studies", "operations/reconcile_feeds",
     "operations/reconcile_audit", "erasure/run", "erasure/bytes", "erasure/forgetting", "erasure/erase_study",
-    "erasure/erase_patient", "erasure/erase_institution", "erasure/erase_expired",
+    "erasure/erase_patient", "erasure/erase_institution", "erasure/erase_expired", "erasure/put_back",
 }  # fmt: skip
 SERVICES = ROOT / "chalicelib" / "services"
 
@@ -155,7 +157,7 @@ def test_the_adapters_call_nothing_whose_right_is_not_known() -> None:
         calls |= set(re.findall(r'generate_presigned_url\(\s*"(\w+)"', text))
     assert calls
     assert calls <= set(ADAPTERS)
-    everything = set().union(*(_granted(function) for function in ("api", "indexer", "projector", "sweep")))
+    everything = set().union(*(_granted(function) for function in ("api", "erasure", "indexer", "projector", "sweep")))
     assert set().union(*(ADAPTERS[call] for call in calls)) == everything
 
 

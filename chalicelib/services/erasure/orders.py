@@ -60,9 +60,12 @@ def order(
 ) -> tuple[dict[str, object], bool]:
     """The answer of `POST /patients/{id}/erasures`, and whether it was ordered: without `confirm`, what would go.
 
-    Raises NotFound for a patient that is not the caller's; BadRequest; Conflict where it is another thing than was confirmed.
+    With `order`, one that waits is confirmed anew. Raises NotFound for a patient that is not the caller's; BadRequest; Conflict
+    where it is another thing than was confirmed, or does not wait.
     """
-    said = fields(body, ("reason", "after_days", "study_instance_uids", "confirm"))
+    said = fields(body, ("reason", "after_days", "study_instance_uids", "confirm", "order"))
+    if "order" in said:
+        return _confirm_anew(table, caller, patient_id, said, now, act), True
     own = _meant(table, caller, patient_id, now)
     preview = _preview(table, caller, own, _named(said))
     if "confirm" not in said:
@@ -97,17 +100,40 @@ def take_back(table: Table, caller: Caller, patient_id: str, id: str, act: Act) 
 
     Raises NotFound, Conflict once it began.
     """
-    named = identifiers.patient_identifier(patient_id, None, caller.member.patient_id_issuer)
-    item = table.get(keys.erasure_facts(caller.member.id), keys.erasure_order(id))
-    made = ErasureOrder.from_item(item.data, item.version) if item is not None else None
-    if made is None or made.patient.value != named.value or made.cancelled:
-        raise NotFound
-    if made.begun:
+    made = _standing(table, caller, patient_id, id)
+    if made.begun and not made.waits:
         raise Conflict("It is being erased already.")
     entry = Entry(Kind.ERASURE_ORDERED, caller.member.id, (made.patient,), subject=id, text="taken back")
     if act([replace(made, cancelled=True).write()], entry):
         raise TryAgain  # it begins at this moment
     return {"id": id, "status": "cancelled"}
+
+
+def _confirm_anew(
+    table: Table, caller: Caller, patient_id: str, said: dict[str, object], now: datetime, act: Act
+) -> dict[str, object]:
+    """Confirm an order that waits since it came with a restored table; it goes when it was due, or at once."""
+    id = said["order"]
+    if len(said) > 1 or not isinstance(id, str):
+        raise BadRequest("order must be the id of an erasure that waits, and stands alone.", "order")
+    made = _standing(table, caller, patient_id, id)
+    text = f"confirmed anew; due {made.due_at}"
+    entry = Entry(Kind.ERASURE_ORDERED, made.institution, (made.patient,), subject=id, count=len(made.studies), text=text)
+    if act([made.confirmed(now).write()], entry):
+        raise TryAgain
+    found = table.batch_get(keys.study_view(study, made.institution) for study in made.studies)
+    views = tuple(StudyView.from_item(item.data) for _, item in sorted(found.items()))
+    return {"id": id, "due_at": made.due_at} | ErasurePreview(made.patient, views, (), made.whole).to_answer()
+
+
+def _standing(table: Table, caller: Caller, patient_id: str, id: str) -> ErasureOrder:
+    """An order of the caller's on this patient that was not taken back. Raises NotFound."""
+    named = identifiers.patient_identifier(patient_id, None, caller.member.patient_id_issuer)
+    item = table.get(keys.erasure_facts(caller.member.id), keys.erasure_order(id))
+    made = ErasureOrder.from_item(item.data, item.version) if item is not None else None
+    if made is None or made.patient.value != named.value or made.cancelled:
+        raise NotFound
+    return made
 
 
 def _meant(table: Table, caller: Caller, patient_id: str, now: datetime) -> PatientIdentifier:

@@ -88,6 +88,18 @@ class OwnersRetention:
         """Whether a pass tried this rule to its end."""
         return self.policy is not None and self.last.digest == self.policy.digest and bool(self.last.ended_at)
 
+    def is_older_than(self, table: datetime) -> bool:
+        """Whether a rule that is carried out was said before the table that it stands in was made (aware).
+
+        Then it came with a restore, and what was said of it since, such as studies that are held, may be among what was lost.
+        """
+        return self.policy is not None and self.policy.execute and kept_moment(self.at) <= table
+
+    def put_back(self) -> OwnersRetention:
+        """Tried only: its owner has to say anew that it is carried out."""
+        assert self.policy is not None
+        return replace(self, policy=replace(self.policy, execute=False))
+
     def is_due(self, now: datetime) -> bool:
         """Whether a pass is to begin, or to go on."""
         if self.policy is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 
 from chalicelib.domain.ports import Delete, Item, Key, Page, PutNew, PutVersion, Table, Write
 
@@ -27,6 +28,10 @@ class Rehearsal:
         laid = self.written
         found = self._table.batch_get(key for key in wanted if key not in laid)
         return found | {key: item for key in wanted if (item := laid.get(key)) is not None}
+
+    def created_at(self) -> datetime:
+        """See `ports.Table.created_at`."""
+        return self._table.created_at()
 
     def query(
         self,

@@ -173,8 +173,8 @@ class Restored:
         new = audit.records(context("operator", at, f"r-{number}"), [access()])
         self.table.transact(audit_chain.appending(self.shard, head, audit_chain.chain(head, self.shard, new, 2**31)))
 
-    def verify(self, *restores: bytes) -> command.Verified:
-        documents = [(f"restores/{number}.json", restore) for number, restore in enumerate(restores)]
+    def verify(self, *restores: bytes, written_at: datetime | None = None) -> command.Verified:
+        documents = [(f"restores/{number}.json", restore, written_at or self.at) for number, restore in enumerate(restores)]
         return command.verify(self.table, sorted(self.vault.documents.items()), NOW, 10, restores=documents)
 
     def recorded(self, **other: datetime) -> bytes:
@@ -193,7 +193,70 @@ def test_a_restore_is_told_as_one_once_it_is_recorded_and_as_tampering_before() 
     out = io.StringIO()
     command.report(seen, out)
     assert told in out.getvalue()
-    assert "The audit trail is sound." in out.getvalue()
+    assert "sound but for what a restore took away" in out.getvalue()
+    assert (command._code(seen), command._code(trail.verify())) == (4, 1)
+
+
+@pytest.mark.parametrize(
+    ("moments", "written_after", "said"),
+    [
+        ({"at": timedelta(days=26000)}, timedelta(0), "was written on"),
+        ({"to": timedelta(days=-2000)}, timedelta(0), "which cannot be"),
+        ({"to": timedelta(days=-37)}, timedelta(0), "which cannot be"),
+        ({"to": timedelta(minutes=1)}, timedelta(0), "which cannot be"),
+        ({}, timedelta(days=3), "was written on"),
+    ],
+)
+def test_a_restore_that_cannot_have_been_explains_nothing_and_is_a_finding(
+    moments: dict[str, timedelta], written_after: timedelta, said: str
+) -> None:
+    """Whoever can put one object there says any moments that they like; when it came S3 says."""
+    trail = Restored()
+    forged = trail.recorded(**{name: trail.at + away for name, away in moments.items()})
+    seen = trail.verify(forged, written_at=trail.at + written_after)
+    assert {finding.problem for finding in seen.findings} == {"anchor", "rewritten"}
+    assert any(said in str(finding) for finding in seen.findings)
+    assert (seen.restores, seen.explained, command._code(seen)) == ([], 0, 1)
+
+
+def test_what_is_explained_ends_where_s3_got_the_record_whatever_it_says() -> None:
+    trail = Restored()
+    early = trail.to + timedelta(minutes=1)
+    assert trail.verify(trail.recorded(at=early + timedelta(minutes=4)), written_at=early).findings
+
+
+@pytest.mark.parametrize(("years", "expired", "problems"), [(3, 3, []), (3, 2, ["removed"]), (20, 12, ["removed"]), (20, 21, [])])
+def test_for_how_long_records_are_kept_the_anchors_say(years: int, expired: int, problems: list[str]) -> None:
+    table, vault = MemoryTable(), MemoryVault()
+    shard = ""
+    for age in range(22, 0, -1):
+        at = NOW - timedelta(days=365.25 * age + 1)
+        known = audit_chain.head_of(table.get(keys.audit_records(shard), keys.HEAD)) if shard else audit_chain.ChainHead()
+        shard = audit_chain.shards("operator")[0]
+        new = audit_chain.chain(known, shard, audit.records(context("operator", at, f"r-{age}"), [access()]), 2**31)
+        table.transact(audit_chain.appending(shard, known, new))
+        anchor_heads(table, vault, at, years)
+    for number in range(1, 23):
+        if 23 - number >= expired:
+            table.put(Delete(*record(table, shard, number).key))
+    seen = command.verify(table, sorted(vault.documents.items()), NOW)
+    assert [finding.problem for finding in seen.findings] == problems
+
+
+def test_each_record_is_kept_as_long_as_was_said_when_it_was_written() -> None:
+    """Ten years first, and two since: what is of the first goes after what is of the second."""
+    table, vault = MemoryTable(), MemoryVault()
+    shard = audit_chain.shards("operator")[0]
+    for age, years in ((5, 10), (4, 10), (3, 2), (1, 2)):
+        at, known = NOW - timedelta(days=366 * age), audit_chain.head_of(table.get(keys.audit_records(shard), keys.HEAD))
+        new = audit_chain.chain(known, shard, audit.records(context("operator", at, f"r-{age}"), [access()]), 2**31)
+        table.transact(audit_chain.appending(shard, known, new))
+        anchor_heads(table, vault, at, years)
+    table.put(Delete(*record(table, shard, 3).key))
+    assert command.verify(table, sorted(vault.documents.items()), NOW).findings == []
+    table.put(Delete(*record(table, shard, 2).key))
+    (finding,) = command.verify(table, sorted(vault.documents.items()), NOW).findings
+    assert (finding.problem, finding.first) == ("removed", 2)
 
 
 def test_anchors_of_before_a_restore_keep_nobody_from_anchoring_after_it() -> None:

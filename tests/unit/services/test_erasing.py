@@ -240,7 +240,7 @@ def test_of_patients_whom_only_images_made_known_nothing_remains_and_all_of_othe
 
 
 def run_due(world: World) -> None:
-    assert run.erase_due(eraser(world, world.table))["failed"] == 0
+    assert run.erase_due(eraser(world, world.table), lambda *_: None)["failed"] == 0
 
 
 def test_what_was_decided_of_an_institution_that_left_counts_no_more_once_it_joined_again(city: World) -> None:

@@ -22,6 +22,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.adapters.dynamodb import DynamoTable
 from chalicelib.config import VERSION
+from chalicelib.domain.erasures import DEFAULT_DAYS
 from chalicelib.domain.errors import ContenitoreError
 from chalicelib.domain.institutions import CANARY
 from chalicelib.services.audit import acting
@@ -221,7 +222,8 @@ def _set_aside(city: DeployedCity, options: argparse.Namespace) -> list[dict[str
 def erase(city: DeployedCity, options: argparse.Namespace) -> int:
     """All of an institution that left: asked for by one operator, confirmed by another: 1 until all is gone.
 
-    It asks where nothing stands, or where it is told what to ask for; it confirms with `--confirm` alone. Else it shows.
+    It asks where nothing stands, or where it is told what to ask for; it confirms with `--confirm`, and without what leaves the
+    usual days to take it back. Else it shows.
     """
     registry = city.registry(options.api)
     if options.cancel:
@@ -237,6 +239,8 @@ def erase(city: DeployedCity, options: argparse.Namespace) -> int:
     if known["state"] == "confirmed" and datetime.fromisoformat(known["due_at"]) <= datetime.now(UTC):
         city.tick("erase")
         return _told(registry.erasure("GET", options.institution), options)
+    if known["state"] == "asked" and known["after_days"] >= DEFAULT_DAYS:
+        return _told(_put(registry, {"confirm": known["confirm"]}, options), options)
     return _told(known, options)
 
 

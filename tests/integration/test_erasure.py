@@ -175,6 +175,11 @@ def test_the_second_operator_confirms_what_was_shown_and_nothing_that_took_its_p
     assert (code, confirmed["state"], confirmed["confirmed_by"]) == (1, "confirmed", "bianchi")
     assert erase(city, "rossi", "--confirm", stands["confirm"], institution="gone")[0] == 2
     assert erase(city, "rossi", "--cancel", institution="gone")[1]["state"] == "cancelled"
+    assert erase(city, "rossi", institution="gone")[1]["state"] == "asked"
+    assert erase(city, "rossi", institution="gone")[0] == 2, "who asked is not another operator"
+    code, confirmed = erase(city, "bianchi", institution="gone")
+    assert (confirmed["state"], confirmed["after_days"]) == ("confirmed", 30), "there is time to take it back"
+    assert erase(city, "rossi", "--cancel", institution="gone")[1]["state"] == "cancelled"
 
 
 def _records_of(city: RunningCity, owner: str) -> list[dict[str, Any]]:

@@ -26,13 +26,14 @@ import { firstOf, hasImages, hospital, hospitalSign, imagesOf, keepThumbnails, k
 
 const SLOW_AFTER = 3000;
 const WARN_BEFORE = 10 * 60000;
+const ASK_AGAIN_AFTER = 5000;
 const DIFFERS = { name: 'differsName', birth_date: 'differsBirth', sex: 'differsSex' };
 const UNSEEN_FOR = 10 * 60000;
 /** Images of an exam whose list is asked for before anybody looks. */
 const MOST_AHEAD = 200;
 const LEVELS = { frame: 'levelsByPosition', position: 'levelsByPosition', proportion: 'levelsByProportion', top: 'levelsFromTop', bottom: 'levelsFromBottom', middle: 'levelsByMiddle', here: 'levelsHere' };
 const app = document.getElementById('app');
-const state = { shown: null, chosen: { left: null, right: null }, choice: 0, swapped: false, proposal: null, nearest: null, besideByHand: false, pinned: false, news: new Set(), linked: true, large: false, config: null };
+const state = { shown: null, chosen: { left: null, right: null }, choice: 0, swapped: false, proposal: null, nearest: null, priors: 'known', besideByHand: false, anew: false, pinned: false, news: new Set(), linked: true, large: false, config: null };
 let parts = null;
 let stopLive = null;
 let attempt = 0;
@@ -79,7 +80,7 @@ function show({ timeline, etag, current, priors, images = [] }) {
     const study = timeline.studies.find(each => keyOf(each) === keyOf(found));
     if (study) knowImages(study, found);
   }
-  Object.assign(state, { shown: timeline, chosen: { left: null, right: null }, proposal: null, nearest: null, besideByHand: false, pinned: false, news: newIn(timeline) });
+  Object.assign(state, { shown: timeline, chosen: { left: null, right: null }, proposal: null, nearest: null, priors: 'known', besideByHand: false, anew: false, pinned: false, news: newIn(timeline) });
   frame();
   chooseFirst(current, priors);
   second.join(session.reading(), { where, follow });
@@ -159,13 +160,18 @@ function drawPatient() {
       patient.sex && h('span', {}, t(`sex${patient.sex}`) === `sex${patient.sex}` ? patient.sex : t(`sex${patient.sex}`)),
       others.map(number => h('span.other', {}, t('numberAt', { hospital: institutions[number.institution] ?? number.issuer, id: number.id })))),
     transferList(state.shown));
-  fill(parts.corrections, correctionList(state.shown, { onshow: study => putCurrent(study), onnote: noteCorrection }));
+  fill(parts.corrections, correctionList(state.shown, { onshow: putInPlace, onnote: noteCorrection }));
 }
 
-/** The exam of a correction is put in its place, but where it is on the screen already. */
-function putCurrent(study) {
-  if (keyOf(study) !== state.chosen.left && keyOf(study) !== state.chosen.right) return choose(study, 'left');
-  return parts.panes[keyOf(study) === state.chosen.left ? 'left' : 'right'].lower.scrollIntoView({ block: 'nearest' });
+/** To an exam that something is told of: one that is on the screen is gone to, an older one than the current is put beside it, any
+ *  other one becomes the current one. */
+function putInPlace(told) {
+  const study = byKey(keyOf(told));
+  if (!study) return undefined;
+  const current = byKey(state.chosen.left);
+  const side = ['left', 'right'].find(place => state.chosen[place] === keyOf(study));
+  if (side) return parts.panes[side].lower.scrollIntoView({ block: 'nearest' });
+  return choose(study, current && study.study_date < current.study_date ? 'right' : 'left');
 }
 
 async function noteCorrection(correction) {
@@ -215,6 +221,7 @@ const byKey = key => state.shown.studies.find(study => keyOf(study) === key) ?? 
 
 /** What is put beside an exam by itself, of what shows the same place only; else what is nearest, to be named. */
 function propose(priors) {
+  state.priors = 'known';
   state.proposal = priors[0]?.relevant ? priors[0] : null;
   state.nearest = state.proposal ? null : priors[0] ?? null;
 }
@@ -230,23 +237,43 @@ async function chooseFirst(current = null, priors = null) {
 /** Put an exam on a side. What is found out meanwhile for an older choice changes nothing of a newer one. */
 async function choose(study, side) {
   const key = keyOf(study);
-  const choice = (state.choice += 1);
   if (side === 'right') {
-    state.besideByHand = true;
     const left = state.chosen.left === key ? state.chosen.right : state.chosen.left;
-    return draw(left ?? key, key === left ? null : key);
+    if (!left) return undefined;
+    Object.assign(state, { choice: state.choice + 1, anew: false, besideByHand: true });
+    return draw(left, key);
   }
+  Object.assign(state, { choice: state.choice + 1, anew: false });
   if (state.pinned && state.chosen.right && state.chosen.right !== key) return draw(key, state.chosen.right);
   propose([]);
+  Object.assign(state, { priors: 'asked', anew: true });
   const right = state.chosen.right === key ? null : state.chosen.right;
   const keepRight = right !== null && state.chosen.left !== null && byKey(right) !== null;
-  const drawn = draw(key, keepRight ? right : null);
-  const priors = await priorsOfExam(study, state.shown.studies).catch(() => []);
+  return proposeBeside(draw(key, keepRight ? right : null));
+}
+
+/** Ask for the priors of the current exam, and put the best one beside: of one that was `drawn` just now in any case, else where nothing
+ *  is. What could not be asked for is not said to be none, and is asked for again. */
+async function proposeBeside(drawn = null) {
+  const { choice, chosen: { left } } = state;
+  const asking = (state.asking = {});
+  const still = () => parts && state.asking === asking && state.choice === choice && state.chosen.left === left && byKey(left);
+  clearTimeout(state.again);
+  const priors = await priorsOfExam(byKey(left), state.shown.studies).catch(() => null);
   await drawn;
-  if (!parts || state.choice !== choice || state.chosen.left !== key) return undefined;
-  propose(priors);
-  if (state.proposal && byKey(keyOf(state.proposal))) return draw(key, keyOf(state.proposal));
-  return draw(key, state.besideByHand ? state.chosen.right : null);
+  if (!still()) return undefined;
+  const { anew } = state;
+  state.anew = false;
+  if (priors) propose(priors);
+  else {
+    state.priors = 'unknown';
+    state.again = setTimeout(() => still() && proposeBeside(), ASK_AGAIN_AFTER);
+  }
+  const best = state.proposal && byKey(keyOf(state.proposal)) ? keyOf(state.proposal) : null;
+  const kept = anew && !state.besideByHand ? null : state.chosen.right;
+  const right = anew ? best ?? kept : kept ?? best;
+  if (right !== kept) state.besideByHand = false;
+  return draw(left, right);
 }
 
 /** An exam that a report cites is put beside, in the viewer too while that is open; one that is on the screen is gone to. */
@@ -322,6 +349,8 @@ async function copyCitation() {
 /** What stands where nothing is beside an exam: that no other one shows what it does, and which is nearest. */
 function nothingBeside(current) {
   const { nearest } = state;
+  if (current && state.priors === 'asked') return [h('p', { role: 'status' }, t('priorsAsked'))];
+  if (current && state.priors === 'unknown') return [h('p', { role: 'status' }, t('priorsUnknown')), h('button', { type: 'button', onclick: () => proposeBeside() }, t('retry'))];
   if (!current || !nearest || keyOf(nearest) === keyOf(current) || !byKey(keyOf(nearest))) return [h('p', {}, t('noBeside'))];
   return [
     h('p', {}, h('strong', {}, t('noRelevantPrior'))),
@@ -374,7 +403,7 @@ function expectNeighbours(current, other) {
 /** In the second window: what the first one puts side by side, in the viewer. */
 async function follow({ left, right, swapped, millimetres }) {
   if (!parts || !byKey(left)) return;
-  Object.assign(state, { besideByHand: true, choice: state.choice + 1, swapped });
+  Object.assign(state, { besideByHand: true, anew: false, choice: state.choice + 1, swapped });
   parts.tools.millimetres = millimetres;
   drawSides();
   await draw(left, byKey(right) && right);
@@ -489,14 +518,24 @@ async function changed(timeline) {
   }
   const left = now.has(state.chosen.left) ? state.chosen.left : null;
   if (state.proposal && !now.has(keyOf(state.proposal))) state.proposal = null;
-  if (left) await draw(left, now.has(state.chosen.right) ? state.chosen.right : null);
+  if (state.chosen.right && !now.has(state.chosen.right)) Object.assign(state, { besideByHand: false, pinned: false, chosen: { ...state.chosen, right: null } });
+  if (left) await drawAnew();
   else await chooseFirst();
   if (!parts) return;
-  if (arrived.length) toast(t('arrived', { what: arrived.map(titleOf).join(', ') }), arrived[0]);
+  if (arrived.length) toast(t('arrived', { what: arrived.map(titleOf).join(', ') }), () => putInPlace(arrived.find(study => state.proposal && keyOf(study) === keyOf(state.proposal)) ?? arrived[0]));
   else if (gone.length) toast(t('withdrawn', { count: gone.length }));
-  else if (completed.length) toast(t('completed', { what: completed.map(titleOf).join(', ') }), completed[0]);
-  else if (grown.length) toast(t('arrivedImages', { what: grown.map(titleOf).join(', ') }), grown[0]);
-  else if (reported.length) toast(t('arrivedReport', { what: reported.map(titleOf).join(', ') }), reported[0]);
+  else if (completed.length) toast(t('completed', { what: completed.map(titleOf).join(', ') }), () => putInPlace(completed[0]));
+  else if (grown.length) toast(t('arrivedImages', { what: grown.map(titleOf).join(', ') }), () => putInPlace(grown[0]));
+  else if (reported.length) toast(t('arrivedReport', { what: reported.map(titleOf).join(', ') }), () => putInPlace(reported[0]));
+}
+
+/** The exams on the screen as they are now; where nothing was put beside by hand, another one may be the best prior by now. */
+async function drawAnew() {
+  const { left, right } = state.chosen;
+  const asks = !second.isSecond && !(state.besideByHand && right);
+  if (asks && !right) state.priors = 'asked';
+  await draw(left, right);
+  if (asks && parts && state.chosen.left === left) await proposeBeside();
 }
 
 /** What is new in reports is a version, not a line that the archive read in one that is known. */
@@ -516,9 +555,10 @@ function closeViewerQuietly() {
   parts.back.hidden = parts.pair.hidden = true;
 }
 
-function toast(text, study = null) {
+/** A message; `show()` leads to what it tells of. */
+function toast(text, show = null) {
   say(text);
-  fill(parts.toast, h('span', {}, text), study && h('button', { type: 'button', onclick: () => { parts.toast.hidden = true; choose(study, 'left'); } }, t('show')));
+  fill(parts.toast, h('span', {}, text), show && h('button', { type: 'button', onclick: () => { parts.toast.hidden = true; show(); } }, t('show')));
   parts.toast.hidden = false;
   clearTimeout(parts.toastTimer);
   parts.toastTimer = setTimeout(() => { parts.toast.hidden = true; }, 12000);
@@ -533,7 +573,10 @@ function troubled(kind, since) {
 
 function connection(well) {
   if (!parts || parts.well === well) return;
-  if (well && parts.well === false) for (const pane of Object.values(parts.panes)) pane.retry();
+  if (well && parts.well === false) {
+    for (const pane of Object.values(parts.panes)) pane.retry();
+    if (state.priors === 'unknown') proposeBeside();
+  }
   parts.well = well;
   parts.dot.classList.toggle('lost', !well);
   parts.lost.hidden = well;

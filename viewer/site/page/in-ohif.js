@@ -5,6 +5,7 @@
 
 import { levelWith, pairing, realigned, reversed, stackOf } from './levels.js';
 export { measurementsPanel } from './measurements.js';
+import { fill, respeak } from './dom.js';
 import { whyNotShown } from './session.js';
 import { loadTexts, t } from './text.js';
 
@@ -224,7 +225,7 @@ function words(viewport, reason) {
   text.setAttribute('role', 'alert');
   text.style.cssText = 'position:absolute;inset:0;z-index:5;display:grid;place-content:center;gap:.5rem;padding:2rem;background:#000;color:#e4eaef;text-align:center;pointer-events:none';
   const lines = [document.createElement('p'), document.createElement('small')];
-  lines[0].textContent = t('notDrawn');
+  fill(lines[0], () => t('notDrawn'));
   lines[1].textContent = reason ?? '';
   lines[1].lang = 'en';
   text.append(...lines);
@@ -314,6 +315,7 @@ export function join({ servicesManager, commandsManager }, { root, chosen }) {
       pairNow();
     }
     if (event.data?.kind === 'contenitore:realign') realignHere();
+    if (event.data?.kind === 'contenitore:language') loadTexts(event.data.language).then(() => respeak(), () => {});
   });
   tell({ kind: 'contenitore:about?' });
 }

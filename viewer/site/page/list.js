@@ -10,11 +10,11 @@ export class ExamList {
   constructor(onchoose) {
     Object.assign(this, { onchoose, words: '', wanted: new Set() });
     this.count = h('span.count');
-    this.search = h('input.search', { type: 'search', id: 'search', placeholder: t('search'), 'aria-label': t('search'), 'aria-keyshortcuts': '/', autocomplete: 'off', oninput: () => { this.words = this.search.value; this.#draw(); } });
+    this.search = h('input.search', { type: 'search', id: 'search', placeholder: () => t('search'), 'aria-label': () => t('search'), 'aria-keyshortcuts': '/', autocomplete: 'off', oninput: () => { this.words = this.search.value; this.#draw(); } });
     this.search.addEventListener('keydown', event => { if (event.key === 'Escape') this.#leaveSearch(event); });
-    this.chips = h('div.chips', { role: 'group', 'aria-label': t('narrow') });
+    this.chips = h('div.chips', { role: 'group', 'aria-label': () => t('narrow') });
     this.list = h('ol.exams', { id: 'exams' });
-    this.root = h('nav.timeline', { 'aria-label': t('exams') }, h('h2', {}, t('exams'), this.count), this.search, this.chips, this.list);
+    this.root = h('nav.timeline', { 'aria-label': () => t('exams') }, h('h2', {}, () => t('exams'), this.count), this.search, this.chips, this.list);
   }
 
   /** Show the exams; `chosen` has the keys left and right, `proposal` is the proposed prior or null, `news` has the keys of those that

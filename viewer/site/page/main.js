@@ -2,7 +2,7 @@
 
 import { Pane, expectExam } from './compare.js';
 import { correctionList } from './corrections.js';
-import { fill, h, say } from './dom.js';
+import { fill, h, respeak, say } from './dom.js';
 import * as early from './early.js';
 import { differences } from './identity.js';
 import { expectImagesOfExam, forgetExams, knowImages, priorsOfExam } from './exams.js';
@@ -22,7 +22,7 @@ import { Strip } from './strip.js';
 import { Tools } from './tools.js';
 import { transferList } from './transfers.js';
 import { LANGUAGES, age, clockText, currentLanguage, dateText, loadTexts, nameText, t } from './text.js';
-import { firstOf, hasImages, hospital, hospitalSign, imagesOf, keepThumbnails, keyOf, titleOf } from './timeline.js';
+import { firstOf, hasImages, hospital, hospitalSign, imagesOf, keepThumbnails, keyOf, respeakThumbnails, titleOf } from './timeline.js';
 
 const SLOW_AFTER = 3000;
 const WARN_BEFORE = 10 * 60000;
@@ -92,6 +92,7 @@ function show({ timeline, etag, current, priors, images = [] }) {
 
 function frame() {
   document.title = t('title'); // without the patient's name, which a browser's history would keep
+  parts = null;
   const hears = { onscroll: scrolled, onchoose: chosenSeries, begin: beginBeside, onseen: () => parts?.tools.apply() };
   const panes = { left: new Pane('left', hears), right: new Pane('right', hears) };
   parts = {
@@ -99,18 +100,18 @@ function frame() {
     patient: h('div.patient'),
     corrections: h('div.corrected', { role: 'status' }),
     list: new ExamList(choose),
-    empty: h('div.empty', { role: 'note', hidden: true }, h('h2', {}, t('emptyTitle')), h('p', {}, t('empty'))),
-    dot: h('span.dot', { role: 'img', 'aria-label': t('live'), title: t('live') }),
-    lost: h('span.lost-text', { hidden: true }, t('reconnecting')),
+    empty: h('div.empty', { role: 'note', hidden: true }, h('h2', {}, () => t('emptyTitle')), h('p', {}, () => t('empty'))),
+    dot: h('span.dot', { role: 'img', 'aria-label': connectionText, title: connectionText }),
+    lost: h('span.lost-text', { hidden: true }, () => t('reconnecting')),
     reader: h('span.reader', { title: state.shown.session.purpose }, state.shown.session.practitioner.name, h('span.at', {}, ` · ${state.shown.session.institution.name}`)),
-    open: h('button.primary', { type: 'button', id: 'open-viewer', onclick: openViewer, onpointerenter: prepareViewer, onfocus: prepareViewer }, t('compareInViewer')),
-    back: h('button', { type: 'button', id: 'close-viewer', hidden: true, onclick: closeViewer }, t('backToTimeline')),
+    open: h('button.primary', { type: 'button', id: 'open-viewer', onclick: openViewer, onpointerenter: prepareViewer, onfocus: prepareViewer }, () => t(state.chosen.right ? 'compareInViewer' : 'openInViewer')),
+    back: h('button', { type: 'button', id: 'close-viewer', hidden: true, onclick: closeViewer }, () => t('backToTimeline')),
     viewer: state.config.ohif ? new Viewer(aboutPair, drawLevels, drawScale) : null,
     scale: h('span.scale'),
     levels: h('span.levels', { hidden: true }),
-    toast: h('div.toast', { hidden: true, role: 'region', 'aria-label': t('news') }),
+    toast: h('div.toast', { hidden: true, role: 'region', 'aria-label': () => t('news') }),
     differs: h('p.differs', { hidden: true, role: 'note' }),
-    ends: h('span'),
+    ends: h('span', {}, () => t('endsAt', { time: clockText(state.shown.session.ends_at) })),
     pair: h('p.pair', { hidden: true }),
     sides: h('div.panes', {}, panes.left.root, panes.right.root, new ReportsOfBoth(panes.left.lower, panes.right.lower).root),
   };
@@ -121,21 +122,21 @@ function frame() {
   parts.tools.onscale = scaled;
   if (parts.viewer) parts.viewer.onescape = closeViewer;
   parts.strip = new Strip({ onstep: choose, onpin: pin });
-  parts.strip.pin.before(h('button.pin', { type: 'button', id: 'cite', 'aria-keyshortcuts': 'C', onclick: copyCitation }, t('copyCitation')));
-  if (parts.viewer && !second.isSecond) parts.strip.pin.before(h('button.pin', { type: 'button', id: 'second', title: t('secondWhy'), onclick: second.open }, t('second')));
+  parts.strip.pin.before(h('button.pin', { type: 'button', id: 'cite', 'aria-keyshortcuts': 'C', onclick: copyCitation }, () => t('copyCitation')));
+  if (parts.viewer && !second.isSecond) parts.strip.pin.before(h('button.pin', { type: 'button', id: 'second', title: () => t('secondWhy'), onclick: second.open }, () => t('second')));
   parts.bar = h('div.bar', {},
     tick('link', state.linked, on => { state.linked = on; }),
     tick('largeReports', state.large, on => { state.large = on; parts.sides.classList.toggle('reading', on); }),
     parts.tools.bar,
     parts.viewer && parts.open);
   fill(app,
-    h('button.skip', { type: 'button', onclick: () => (panes.left.root.querySelector('.picture') ?? panes.left.root).focus() }, t('skip')),
-    h('header.top', {}, parts.patient, h('div.session', {}, parts.dot, parts.lost, parts.reader, parts.ends, parts.back, h('button', { type: 'button', id: 'help', title: t('help'), 'aria-label': t('help'), 'aria-keyshortcuts': '?', onclick: help }, '?'), languages(), h('button', { type: 'button', id: 'end', onclick: endReading }, t('end'))), parts.pair, parts.corrections, printedLine(state.shown)),
+    h('button.skip', { type: 'button', onclick: () => (panes.left.root.querySelector('.picture') ?? panes.left.root).focus() }, () => t('skip')),
+    h('header.top', {}, parts.patient, h('div.session', {}, parts.dot, parts.lost, parts.reader, parts.ends, parts.back, h('button', { type: 'button', id: 'help', title: () => t('help'), 'aria-label': () => t('help'), 'aria-keyshortcuts': '?', onclick: help }, '?'), languages(), h('button', { type: 'button', id: 'end', onclick: endReading }, () => t('end'))), parts.pair, parts.corrections, printedLine(state.shown)),
     h('main', {}, parts.list.root, parts.empty,
       h('div.work', {},
         parts.strip.root,
         parts.bar,
-        !parts.viewer && h('p.missing', { role: 'note' }, t('viewerMissing')),
+        !parts.viewer && h('p.missing', { role: 'note' }, () => t('viewerMissing')),
         parts.differs, parts.tools.paper, parts.sides)),
     parts.viewer?.root, parts.toast);
   new ResizeObserver(([entry]) => document.documentElement.style.setProperty('--top', `${entry.borderBoxSize[0].blockSize}px`)).observe(app.querySelector('.top'));
@@ -145,7 +146,7 @@ function frame() {
 }
 
 function tick(text, checked, onchange) {
-  return h(`label.tick.${text}`, {}, h('input', { type: 'checkbox', id: text, checked, onchange: event => onchange(event.target.checked) }), t(text));
+  return h(`label.tick.${text}`, {}, h('input', { type: 'checkbox', id: text, checked, onchange: event => onchange(event.target.checked) }), () => t(text));
 }
 
 function drawPatient() {
@@ -188,7 +189,6 @@ async function noteCorrection(correction) {
 
 function drawEnd() {
   const end = state.shown.session.ends_at;
-  parts.ends.textContent = t('endsAt', { time: clockText(end) });
   clearTimeout(state.warning);
   state.warning = setTimeout(() => parts && toast(t('endsSoon', { time: clockText(end) })), Math.max(0, Date.parse(end) - Date.now() - WARN_BEFORE));
 }
@@ -202,17 +202,26 @@ function drawList() {
 }
 
 function languages() {
-  return h('div.languages', { role: 'group', 'aria-label': t('language') }, LANGUAGES.map(language => h('button', {
-    type: 'button', lang: language, 'aria-pressed': String(language === currentLanguage()), onclick: () => speak(language),
+  return h('div.languages', { role: 'group', 'aria-label': () => t('language') }, LANGUAGES.map(language => h('button', {
+    type: 'button', lang: language, 'aria-pressed': () => String(language === currentLanguage()), onclick: () => speak(language),
   }, language.toUpperCase())));
 }
 
+/** Another language: every text where it stands. Pictures, windows, reports and the viewer with what was measured stay as they are. */
 async function speak(language) {
-  await loadTexts(language);
-  const { left, right } = state.chosen;
-  parts.viewer?.remove();
-  frame();
-  await draw(left, right);
+  try {
+    await loadTexts(language);
+  } catch {
+    return parts && toast(t('languageFailed', { language: language.toUpperCase() }));
+  }
+  if (!parts) return undefined;
+  document.title = t('title');
+  respeak();
+  respeakThumbnails();
+  drawPatient();
+  parts.viewer?.speak(language);
+  for (const pane of Object.values(parts.panes)) pane.retell();
+  return draw(state.chosen.left, state.chosen.right);
 }
 
 // ---- choosing ----------------------------------------------------------------------------------------------------
@@ -303,7 +312,7 @@ function scaled() {
 
 /** Whether the viewer has both at one scale, where the page has. */
 function drawScale(oneScale) {
-  if (parts?.scale) fill(parts.scale, parts.tools.millimetres && t(oneScale ? 'viewerOneScale' : 'viewerFitted'));
+  if (parts?.scale) fill(parts.scale, parts.tools.millimetres && (() => t(oneScale ? 'viewerOneScale' : 'viewerFitted')));
 }
 
 function drawSides() {
@@ -369,7 +378,7 @@ async function draw(left, right) {
   const [current, other] = [byKey(left), byKey(right)];
   drawDifferences(current, other);
   if (parts.viewer) {
-    parts.open.textContent = t(other ? 'compareInViewer' : 'openInViewer');
+    respeak(parts.open);
     parts.open.disabled = !current;
   }
   await Promise.all([parts.panes.left.show(state.shown, current, null), parts.panes.right.show(state.shown, other, current, parts.panes.left, nothingBeside(current))]);
@@ -463,7 +472,7 @@ function openViewer() {
   if (!pair().length || !parts.viewer) return;
   parts.viewer.open(pair(), chosenImages(), protocol(), state.swapped);
   parts.back.hidden = parts.pair.hidden = false;
-  fill(parts.pair, pair().map((study, index) => h('span', {}, h('span.side', {}, t(index ? 'beside' : 'current')), ` ${titleOf(study)}, ${dateText(study.study_date)} `, hospitalSign(state.shown, study.owner))), parts.scale, parts.levels);
+  fill(parts.pair, pair().map((study, index) => h('span', {}, h('span.side', {}, () => t(index ? 'beside' : 'current')), () => ` ${titleOf(study)}, ${dateText(study.study_date)} `, hospitalSign(state.shown, study.owner))), parts.scale, parts.levels);
 }
 
 const shownPanes = () => [parts.panes.left, parts.panes.right].filter(pane => pane.study);
@@ -487,7 +496,7 @@ function aboutPair() {
 function drawLevels(how) {
   if (!parts?.levels) return;
   parts.levels.hidden = !how;
-  fill(parts.levels, how && t('levels', { how: t(LEVELS[how]) }), ' ', h('button', { type: 'button', id: 'realign', title: t('realignWhy'), onclick: () => parts.viewer.realign() }, t('realign')));
+  fill(parts.levels, how && (() => t('levels', { how: t(LEVELS[how]) })), ' ', h('button', { type: 'button', id: 'realign', title: () => t('realignWhy'), onclick: () => parts.viewer.realign() }, () => t('realign')));
 }
 
 function closeViewer() {
@@ -571,6 +580,8 @@ function troubled(kind, since) {
   return stopped(kind === 'unknown' ? 'revoked' : kind, null);
 }
 
+const connectionText = () => t(parts?.well === false ? 'reconnecting' : 'live');
+
 function connection(well) {
   if (!parts || parts.well === well) return;
   if (well && parts.well === false) {
@@ -581,8 +592,7 @@ function connection(well) {
   parts.dot.classList.toggle('lost', !well);
   parts.lost.hidden = well;
   parts.reader.hidden = !well;
-  parts.dot.title = t(well ? 'live' : 'reconnecting');
-  parts.dot.setAttribute('aria-label', parts.dot.title);
+  respeak(parts.dot);
   if (!well) say(t('reconnecting'));
 }
 
@@ -617,9 +627,11 @@ function notice(kind, { busy = false, again = null } = {}) {
 }
 
 function noticeLanguages(kind, again) {
-  return h('div.languages', { role: 'group', 'aria-label': t('language') }, LANGUAGES.map(language => h('button', {
-    type: 'button', lang: language, 'aria-pressed': String(language === currentLanguage()), onclick: async () => { await loadTexts(language); notice(kind, { again }); },
-  }, language.toUpperCase())));
+  const failed = h('p', { role: 'status' });
+  const speaks = language => loadTexts(language).then(() => notice(kind, { again }), () => fill(failed, t('languageFailed', { language: language.toUpperCase() })));
+  return [h('div.languages', { role: 'group', 'aria-label': t('language') }, LANGUAGES.map(language => h('button', {
+    type: 'button', lang: language, 'aria-pressed': String(language === currentLanguage()), onclick: () => speaks(language),
+  }, language.toUpperCase()))), failed];
 }
 
 async function endReading() {

@@ -12,11 +12,11 @@ const MOST_COURSES = 6;
 export class Strip {
   constructor({ onstep, onpin }) {
     Object.assign(this, { onstep, onpin });
-    this.courses = h('div.courses', { role: 'group', 'aria-label': t('courses') });
-    this.pin = h('button.pin', { type: 'button', id: 'pin', 'aria-pressed': 'false', title: t('pinWhy'), onclick: () => this.onpin() }, t('pin'));
+    this.courses = h('div.courses', { role: 'group', 'aria-label': () => t('courses') });
+    this.pin = h('button.pin', { type: 'button', id: 'pin', 'aria-pressed': 'false', title: () => t('pinWhy'), onclick: () => this.onpin() }, () => t('pin'));
     this.back = h('button.pin.back', { type: 'button', id: 'back', hidden: true, onclick: () => this.onstep(this.first, 'left') });
-    this.list = h('ol.course', { role: 'list', 'aria-label': t('course') });
-    this.root = h('section.strip', { 'aria-label': t('course') }, h('div.row', {}, this.courses, this.back, this.pin), this.list);
+    this.list = h('ol.course', { role: 'list', 'aria-label': () => t('course') });
+    this.root = h('section.strip', { 'aria-label': () => t('course') }, h('div.row', {}, this.courses, this.back, this.pin), this.list);
   }
 
   /** Show the course of the current exam. `chosen` has the keys left and right, `news` the keys of what was not looked at yet. */

@@ -1,6 +1,6 @@
 // Exams as the page tells them: names, signs, counts, small pictures.
 
-import { h } from './dom.js';
+import { h, respeak } from './dom.js';
 import { dateText, t } from './text.js';
 import { imageUrl, whyNotShown } from './session.js';
 
@@ -91,11 +91,16 @@ export function keepThumbnails(studies) {
   for (const key of thumbnails.keys()) if (!kept.has(key)) thumbnails.delete(key);
 }
 
+/** Another language is spoken: the small pictures stay. */
+export function respeakThumbnails() {
+  for (const { frame } of thumbnails.values()) respeak(frame);
+}
+
 /** The small picture of an exam, drawn once, and again when the exam has become complete. */
 export function thumbnail(study) {
   const key = keyOf(study);
   const known = thumbnails.get(key);
-  const state = `${study.complete} ${imagesOf(study) > 0} ${t('smallImageOf')}`;
+  const state = `${study.complete} ${imagesOf(study) > 0}`;
   if (known?.state === state) return known.frame;
   const frame = draw(study);
   thumbnails.set(key, { state, frame });
@@ -108,12 +113,12 @@ function draw(study) {
   if (!imagesOf(study)) return frame;
   const image = h('img', {
     src: imageUrl(`/studies/${study.study_instance_uid}/thumbnail`, { ...ownerOf(study), viewport: '144,144' }),
-    alt: t('smallImageOf', { description: titleOf(study), date: dateText(study.study_date) }), loading: 'lazy', decoding: 'async', referrerpolicy: 'no-referrer',
+    alt: () => t('smallImageOf', { description: titleOf(study), date: dateText(study.study_date) }), loading: 'lazy', decoding: 'async', referrerpolicy: 'no-referrer',
   });
   image.addEventListener('error', async () => {
     image.remove();
     const reason = await whyNotShown(image.src);
-    if (reason) frame.append(h('span.refused', { title: `${t('notDrawn')} ${reason}` }, t('notDrawnShort')));
+    if (reason) frame.append(h('span.refused', { title: () => `${t('notDrawn')} ${reason}` }, () => t('notDrawnShort')));
   });
   image.addEventListener('load', () => frame.classList.add('shown'));
   frame.append(image);

@@ -497,6 +497,7 @@ def test_an_image_that_would_be_shown_wrongly_is_not_shown_and_the_page_says_why
     watch.expect("406")
     expect(page.locator(".pane.left .picture .refused")).to_contain_text("non si può mostrare")
     expect(page.locator(".pane.left .picture .refused")).to_contain_text("of 16 bits allocated 17 cannot be stored")
+    expect(page.locator(".pane.left .picture .refused")).to_contain_text("Dettaglio per l'assistenza, in inglese: No picture")
     expect(page.locator(".card .thumb .refused")).to_have_text("Non mostrabile")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.browser import hospital
 from tests.browser.conftest import Open
@@ -82,6 +82,41 @@ def test_when_the_comparison_is_withdrawn_the_best_of_the_others_stands_there(op
     city.client("maugeri").delete(f"/transfers/{transfer}")
     expect(page.locator(".exam")).to_have_count(2)
     beside(page, "RX TORACE GENNAIO")
+
+
+def test_an_exam_that_goes_from_the_screen_is_named_until_note_is_taken_and_what_comes_with_it_is_told_too(
+    open_page: Open, city: RunningCity
+) -> None:
+    films = Films(city, {"RX TORACE GENNAIO": "20260101"}, {"RX TORACE OGGI": "20260310", "TC ENCEFALO": "20260102"})
+    transfer = hospital.transfer(city, films.patient)
+    hospital.wait_for_studies(city, films.patient, 3)
+    page, watch = open_page(films.link())
+    current(page, "RX TORACE OGGI")
+    beside(page, "RX TORACE GENNAIO")
+    watch.expect("404")
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/view/events", hold)
+    city.client("maugeri").delete(f"/transfers/{transfer}")
+    films.send("maugeri", "RX TORACE FEBBRAIO", "20260201")
+    hospital.wait_for_studies(city, films.patient, 2)
+    page.unroute("**/view/events")
+    for route in held:
+        route.continue_()
+    gone = page.locator(".corrections li")
+    expect(gone).to_have_count(1)
+    expect(gone).to_contain_text("L'esame di Fondazione IRCCS Policlinico San Matteo del 10 mar 2026, 09:00, che era in esame")
+    expect(gone).to_contain_text("Ora è in esame: RX TORACE FEBBRAIO, 1 feb 2026")
+    expect(page.locator(".toast")).to_contain_text("Novità: RX TORACE FEBBRAIO")
+    expect(page.locator(".toast")).to_contain_text("Esami non più visibili: 2")
+    assert "RX TORACE OGGI" not in page.content()
+    page.get_by_role("button", name="EN", exact=True).click()
+    expect(gone).to_contain_text("which was the current one, is not visible any more")
+    gone.get_by_role("button", name="I have taken note").click()
+    expect(gone).to_have_count(0)
 
 
 def test_priors_that_could_not_be_asked_for_are_not_said_to_be_none_and_are_asked_for_again(

@@ -7,11 +7,14 @@ import { Picture, expectPicture } from './picture.js';
 import { dateText, distanceText, t } from './text.js';
 import { imagesOfExam } from './exams.js';
 import { Presentations } from './presentations.js';
-import { hospital, isNoImage, keyOf, partialSign, severalPatientsSign, shortSign, titleOf } from './timeline.js';
+import { aheadSign, hospital, isNoImage, keyOf, partialSign, severalPatientsSign, shortSign, titleOf } from './timeline.js';
 import { citesOthers, reportsOf } from './reports.js';
 
 /** Milliseconds a frame, where a cine says nothing. */
 const FRAME_TIME = 40;
+
+/** What is made from images and is not drawn here, by modality. */
+const NOT_SHOWN = { SEG: 'kindSeg', REG: 'kindReg', RTSTRUCT: 'kindRtStruct', RTPLAN: 'kindRtPlan', RTDOSE: 'kindRtDose', RTRECORD: 'kindRtRecord', ECG: 'kindEcg' };
 
 /** Milliseconds that an exam waits for the one beside it, to begin where that one does. */
 const BESIDE_WITHIN = 500;
@@ -152,7 +155,7 @@ export class Pane {
       h('span.side', {}, this.sideText),
       h('h2', {}, titleOf(study)),
       h('p.when', {}, dateText(study.study_date, study.study_time), distance && h('span.distance', {}, distance)),
-      shortSign(shown, study.owner), severalPatientsSign(study), partialSign(study),
+      shortSign(shown, study.owner), aheadSign(shown, study), severalPatientsSign(study), partialSign(study),
     ];
   }
 
@@ -175,6 +178,7 @@ export class Pane {
       this.body = found.places ?? [];
       this.keyImages = keyImagesOf(found);
       this.presentations = new Presentations(found, this.exam, () => asked === this.asked && this.#presented());
+      this.others = [...new Set(found.series.map(series => series.modality).filter(isNoImage))];
       this.series = found.series.filter(series => !isNoImage(series.modality));
       this.#choose(this.series.find(candidate => candidate.series_instance_uid === this.#wanted()) ?? nearestSeries(this.series, this.beside?.chosen));
     } catch {
@@ -183,6 +187,12 @@ export class Pane {
       if (asked === this.asked) this.isLoading = false;
       done();
     }
+  }
+
+  /** What an exam has instead of images to look at. */
+  #whyNothing() {
+    const kinds = this.others.filter(kind => kind in NOT_SHOWN).map(kind => `${t(NOT_SHOWN[kind])} (${kind})`);
+    return kinds.length ? t('notShownHere', { kinds: kinds.join(', ') }) : t('noImages');
   }
 
   /** The series that stays: chosen by hand, or in view already. */
@@ -199,7 +209,7 @@ export class Pane {
     const same = shown && before === series?.series_instance_uid ? this.places.findIndex(({ cells: [cell] }) => cell?.instance.sop_instance_uid === shown.instance.sop_instance_uid && cell.frame === shown.frame) : -1;
     this.at = this.wished = same >= 0 ? same : series ? this.begin(this) ?? beginning(this.places) : 0;
     this.#drawControls();
-    if (!series) this.picture.say(() => t('noImages'));
+    if (!series) this.picture.say(() => this.#whyNothing());
     else if (same < 0 || !this.picture.shown) this.#draw();
   }
 

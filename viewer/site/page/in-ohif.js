@@ -5,7 +5,7 @@
 
 import { levelWith, pairing, realigned, reversed, stackOf } from './levels.js';
 export { measurementsPanel } from './measurements.js';
-import { fill, respeak } from './dom.js';
+import { fill, h, respeak } from './dom.js';
 import { whyNotShown } from './session.js';
 import { loadTexts, t } from './text.js';
 
@@ -226,8 +226,7 @@ function words(viewport, reason) {
   text.style.cssText = 'position:absolute;inset:0;z-index:5;display:grid;place-content:center;gap:.5rem;padding:2rem;background:#000;color:#e4eaef;text-align:center;pointer-events:none';
   const lines = [document.createElement('p'), document.createElement('small')];
   fill(lines[0], () => t('notDrawn'));
-  lines[1].textContent = reason ?? '';
-  lines[1].lang = 'en';
+  if (reason) fill(lines[1], () => t('technically'), ' ', h('span', { lang: 'en' }, reason));
   text.append(...lines);
   noWords(viewport);
   viewport.element.append(text);

@@ -3,7 +3,7 @@
 import { fill, h } from './dom.js';
 import { KINDS, PLACES } from './places.js';
 import { currentLanguage, dateText, dayMonthText, reasonText, t } from './text.js';
-import { addendumSign, countText, hospital, keyOf, modalitiesOf, newSign, partialSign, severalPatientsSign, shortName, shortSign, titleOf } from './timeline.js';
+import { addendumSign, aheadSign, countText, hospital, keyOf, modalitiesOf, newSign, partialSign, severalPatientsSign, shortName, shortSign, titleOf } from './timeline.js';
 
 /** The list. `onchoose(study, side)` is called with 'left' or 'right'. */
 export class ExamList {
@@ -77,7 +77,7 @@ export class ExamList {
         h('span.day', { title: dateText(study.study_date, study.study_time) }, dayMonthText(study.study_date)),
         h('span.modality', {}, modalitiesOf(study)),
         h('h3', { id: `exam-${index}`, title: titleOf(study) }, titleOf(study)),
-        h('span.facts', {}, this.news.has(key) && newSign(), severalPatientsSign(study), partialSign(study),
+        h('span.facts', {}, this.news.has(key) && newSign(), aheadSign(this.shown, study), severalPatientsSign(study), partialSign(study),
           brief(countText(study)), reports > 0 && brief([t('reportLetter'), t('reportCount', { count: reports })], 'reported'), addendumSign(study)),
         shortSign(this.shown, study.owner),
         h('span.choices', {}, this.#choice(study, 'left', side), this.#choice(study, 'right', side)),

@@ -22,7 +22,7 @@ import { Strip } from './strip.js';
 import { Tools } from './tools.js';
 import { transferList } from './transfers.js';
 import { LANGUAGES, age, clockText, currentLanguage, dateText, loadTexts, nameText, t } from './text.js';
-import { firstOf, hasImages, hospital, hospitalSign, imagesOf, keepThumbnails, keyOf, respeakThumbnails, titleOf } from './timeline.js';
+import { firstOf, hasImages, hospital, hospitalSign, imagesOf, keepThumbnails, keyOf, respeakThumbnails, shortName, titleOf } from './timeline.js';
 
 const SLOW_AFTER = 3000;
 const WARN_BEFORE = 10 * 60000;
@@ -33,7 +33,7 @@ const UNSEEN_FOR = 10 * 60000;
 const MOST_AHEAD = 200;
 const LEVELS = { frame: 'levelsByPosition', position: 'levelsByPosition', proportion: 'levelsByProportion', top: 'levelsFromTop', bottom: 'levelsFromBottom', middle: 'levelsByMiddle', here: 'levelsHere' };
 const app = document.getElementById('app');
-const state = { shown: null, chosen: { left: null, right: null }, choice: 0, swapped: false, proposal: null, nearest: null, priors: 'known', besideByHand: false, anew: false, pinned: false, news: new Set(), linked: true, large: false, config: null };
+const state = { shown: null, chosen: { left: null, right: null }, choice: 0, swapped: false, proposal: null, nearest: null, priors: 'known', besideByHand: false, anew: false, pinned: false, news: new Set(), gone: [], linked: true, large: false, config: null };
 let parts = null;
 let stopLive = null;
 let attempt = 0;
@@ -80,7 +80,7 @@ function show({ timeline, etag, current, priors, images = [] }) {
     const study = timeline.studies.find(each => keyOf(each) === keyOf(found));
     if (study) knowImages(study, found);
   }
-  Object.assign(state, { shown: timeline, chosen: { left: null, right: null }, proposal: null, nearest: null, priors: 'known', besideByHand: false, anew: false, pinned: false, news: newIn(timeline) });
+  Object.assign(state, { shown: timeline, chosen: { left: null, right: null }, proposal: null, nearest: null, priors: 'known', besideByHand: false, anew: false, pinned: false, news: newIn(timeline), gone: [] });
   frame();
   chooseFirst(current, priors);
   second.join(session.reading(), { where, follow });
@@ -103,7 +103,7 @@ function frame() {
     empty: h('div.empty', { role: 'note', hidden: true }, h('h2', {}, () => t('emptyTitle')), h('p', {}, () => t('empty'))),
     dot: h('span.dot', { role: 'img', 'aria-label': connectionText, title: connectionText }),
     lost: h('span.lost-text', { hidden: true }, () => t('reconnecting')),
-    reader: h('span.reader', { title: state.shown.session.purpose }, state.shown.session.practitioner.name, h('span.at', {}, ` · ${state.shown.session.institution.name}`)),
+    reader: h('span.reader', { title: state.shown.session.purpose }, state.shown.session.practitioner.name, h('span.at', { title: state.shown.session.institution.name }, ` · ${shortName(state.shown.session.institution.id)}`)),
     open: h('button.primary', { type: 'button', id: 'open-viewer', onclick: openViewer, onpointerenter: prepareViewer, onfocus: prepareViewer }, () => t(state.chosen.right ? 'compareInViewer' : 'openInViewer')),
     back: h('button', { type: 'button', id: 'close-viewer', hidden: true, onclick: closeViewer }, () => t('backToTimeline')),
     viewer: state.config.ohif ? new Viewer(aboutPair, drawLevels, drawScale) : null,
@@ -159,9 +159,9 @@ function drawPatient() {
       patient.own_id && h('span.own', {}, t('numberHere', { id: patient.own_id })),
       patient.birth_date && h('span', {}, t('born', { date: dateText(patient.birth_date) }), years !== null && ` (${t('years', { count: years })})`),
       patient.sex && h('span', {}, t(`sex${patient.sex}`) === `sex${patient.sex}` ? patient.sex : t(`sex${patient.sex}`)),
-      others.map(number => h('span.other', {}, t('numberAt', { hospital: institutions[number.institution] ?? number.issuer, id: number.id })))),
+      others.map(number => h('span.other', { title: institutions[number.institution] ?? number.issuer }, t('numberAt', { hospital: institutions[number.institution] ? shortName(number.institution) : number.issuer, id: number.id })))),
     transferList(state.shown));
-  fill(parts.corrections, correctionList(state.shown, { onshow: putInPlace, onnote: noteCorrection }));
+  fill(parts.corrections, correctionList(state.shown, state.gone, { onshow: putInPlace, onnote: noteCorrection, ontaken: noteGone }));
 }
 
 /** To an exam that something is told of: one that is on the screen is gone to, an older one than the current is put beside it, any
@@ -173,6 +173,11 @@ function putInPlace(told) {
   const side = ['left', 'right'].find(place => state.chosen[place] === keyOf(study));
   if (side) return parts.panes[side].lower.scrollIntoView({ block: 'nearest' });
   return choose(study, current && study.study_date < current.study_date ? 'right' : 'left');
+}
+
+function noteGone(exam) {
+  state.gone = state.gone.filter(kept => kept !== exam);
+  drawPatient();
 }
 
 async function noteCorrection(correction) {
@@ -346,7 +351,9 @@ async function copyCitation() {
   const other = byKey(state.chosen.right);
   if (!other) return toast(t('citationNone'));
   const date = other.study_date.replace(/^(\d{4})(\d{2})(\d{2}).*/, '$3/$2/$1') || t('undated');
-  const text = t('citation', { what: titleOf(other), date, hospital: hospital(state.shown, other.owner).name });
+  const several = state.shown.studies.some(study => study !== other && study.study_date === other.study_date);
+  const clock = several && /^(\d{2})(\d{2})/.exec(other.study_time ?? '');
+  const text = t(clock ? 'citationAt' : 'citation', { what: titleOf(other), date, time: clock && `${clock[1]}:${clock[2]}`, hospital: hospital(state.shown, other.owner).name });
   try {
     await navigator.clipboard.writeText(text);
     return toast(t('citationCopied', { text }));
@@ -516,12 +523,14 @@ async function changed(timeline) {
   const grown = known.filter(study => study.complete && imagesOf(before.get(keyOf(study))) < imagesOf(study));
   const reported = known.filter(study => versionsOf(before.get(keyOf(study))) !== versionsOf(study));
   const completed = known.filter(study => study.complete && !before.get(keyOf(study)).complete);
+  const goneNow = ['left', 'right'].flatMap(side => gone.filter(study => keyOf(study) === state.chosen[side]).map(study => (
+    { side, key: keyOf(study), named: { name: hospital(state.shown, study.owner).name, date: study.study_date, time: study.study_time } })));
+  state.gone = [...state.gone.filter(exam => !now.has(exam.key)), ...goneNow];
   state.shown = timeline;
   state.news = newIn(timeline);
   for (const study of [...arrived, ...grown, ...reported, ...completed]) state.news.add(keyOf(study));
   drawPatient();
-  const shownGone = gone.map(keyOf).some(key => key === state.chosen.left || key === state.chosen.right);
-  if (shownGone) {
+  if (goneNow.length) {
     parts.viewer?.remove();
     closeViewerQuietly();
   }
@@ -531,11 +540,17 @@ async function changed(timeline) {
   if (left) await drawAnew();
   else await chooseFirst();
   if (!parts) return;
-  if (arrived.length) toast(t('arrived', { what: arrived.map(titleOf).join(', ') }), () => putInPlace(arrived.find(study => state.proposal && keyOf(study) === keyOf(state.proposal)) ?? arrived[0]));
-  else if (gone.length) toast(t('withdrawn', { count: gone.length }));
-  else if (completed.length) toast(t('completed', { what: completed.map(titleOf).join(', ') }), () => putInPlace(completed[0]));
-  else if (grown.length) toast(t('arrivedImages', { what: grown.map(titleOf).join(', ') }), () => putInPlace(grown[0]));
-  else if (reported.length) toast(t('arrivedReport', { what: reported.map(titleOf).join(', ') }), () => putInPlace(reported[0]));
+  for (const exam of goneNow) exam.now = state.chosen[exam.side];
+  if (goneNow.length) drawPatient();
+  const tell = (found, key, study) => found.length > 0 && { text: t(key, { what: found.map(titleOf).join(', ') }), show: () => putInPlace(study()) };
+  const best = () => arrived.find(study => state.proposal && keyOf(study) === keyOf(state.proposal)) ?? arrived[0];
+  tellNews([
+    tell(arrived, 'arrived', best),
+    gone.length > 0 && { text: t('withdrawn', { count: gone.length }) },
+    tell(completed, 'completed', () => completed[0]),
+    tell(grown.filter(study => !completed.includes(study)), 'arrivedImages', () => grown[0]),
+    tell(reported, 'arrivedReport', () => reported[0]),
+  ].filter(Boolean));
 }
 
 /** The exams on the screen as they are now; where nothing was put beside by hand, another one may be the best prior by now. */
@@ -564,10 +579,13 @@ function closeViewerQuietly() {
   parts.back.hidden = parts.pair.hidden = true;
 }
 
-/** A message; `show()` leads to what it tells of. */
-function toast(text, show = null) {
-  say(text);
-  fill(parts.toast, h('span', {}, text), show && h('button', { type: 'button', onclick: () => { parts.toast.hidden = true; show(); } }, t('show')));
+const toast = text => tellNews([{ text }]);
+
+/** Messages; of each `show()` leads to what it tells of. */
+function tellNews(messages) {
+  if (!messages.length) return;
+  say(messages.map(({ text }) => text).join(' '));
+  fill(parts.toast, messages.map(({ text, show }) => h('p', {}, h('span', {}, text), show && h('button', { type: 'button', onclick: () => { parts.toast.hidden = true; show(); } }, t('show')))));
   parts.toast.hidden = false;
   clearTimeout(parts.toastTimer);
   parts.toastTimer = setTimeout(() => { parts.toast.hidden = true; }, 12000);

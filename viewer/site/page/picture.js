@@ -292,7 +292,7 @@ export class Picture {
     const reason = image && await whyNotShown(image.dataset.address);
     if (!reason || wish !== this.wish || this.shown === wish) return;
     clearTimeout(this.again);
-    this.#words(wish, h('p.waiting.refused', {}, () => t('notDrawn'), h('br'), h('small', { lang: 'en' }, reason)));
+    this.#words(wish, h('p.waiting.refused', {}, () => t('notDrawn'), h('br'), h('small', {}, () => t('technically'), ' ', h('span', { lang: 'en' }, reason))));
   }
 
   #words(wish, text) {

@@ -335,7 +335,7 @@ def _beginning(table: Table, shown: SessionTimeline, named: tuple[str, str] | No
     """The exam that one looks at first, `named` by the link or not, and its best prior, so that a page has both at once."""
     entries = shown.studies
     first = next((entry for entry in entries if entry.key == named), None)
-    first = first or priors.first_to_read(entries)
+    first = first or priors.first_to_read(entries, shown.today)
     if first is None:
         return _Beginning()
     return _Beginning(first.key, priors.among(table, entries, *first.key, 1).priors)

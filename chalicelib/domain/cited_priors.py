@@ -47,6 +47,8 @@ class _Mention:
     shows: Procedure
     first: str = ""
     last: str = ""
+    clock: str = ""
+    """HHMM, where it is written behind the day."""
 
 
 def cited(text: str, current: Exam, exams: Iterable[Exam], *, comparison: bool = False) -> list[Citation]:
@@ -93,6 +95,8 @@ def _others(current: Exam, exams: Iterable[Exam]) -> list[Exam]:
 def _on_its_day(mention: _Mention, current: Exam, others: Sequence[Exam]) -> list[Exam]:
     found = [exam for exam in others if mention.first <= exam.date <= mention.last and not_later(exam, current)]
     found = [exam for exam in found if _fits(mention.shows, exam)]
+    if mention.clock:
+        found = [exam for exam in found if exam.time.startswith(mention.clock)] or found
     if len(found) > 1 and mention.shows.kinds:
         found = [exam for exam in found if mention.shows.kinds <= exam.procedure.kinds] or found
     if len(found) > 1 and not mention.shows.regions:
@@ -160,6 +164,7 @@ _DATE = re.compile(
     r")(?![\w/]|[.,-]\d|\s*(?:[x×%]|(?:mm|cm|ml|hu|medi[oa]|superior[ei]|inferior[ei]|sup|inf|med|prossimal[ei]|distal[ei])\b))",
     re.IGNORECASE,
 )
+_CLOCK = re.compile(r",?\s*(?:alle\s+ore|alle|ore|at)\s+(\d{1,2})[:.](\d{2})(?!\d)", re.IGNORECASE)
 _WORD = re.compile(r"[^\W\d_]+")
 _SENTENCE = re.compile(r"(?<=[^\W\d_])[.!?;](?=\s)|[!?;]|\n[ \t]*\n")
 _NEXT = re.compile(
@@ -210,7 +215,7 @@ def _dated(text: str, exam_day: str, comparison: bool) -> Iterator[_Mention]:
         if days is None:
             continue
         if previous is not None and _NEXT.fullmatch(text, previous.end, found.start()):
-            mention = _Mention(found.start(), found.end(), previous.shows, *days)
+            mention = _Mention(found.start(), found.end(), previous.shows, *days, _clock(text, found.end()))
         elif _may_be_a_number(found) and not _OF_A_DAY.search(text, max(0, found.start() - 20), found.start()):
             continue
         else:
@@ -219,10 +224,16 @@ def _dated(text: str, exam_day: str, comparison: bool) -> Iterator[_Mention]:
                 previous = None
                 continue
             start = phrase[0] if phrase else found.start()
-            mention = _Mention(start, found.end(), phrase[1] if phrase else _NOTHING, *days)
+            mention = _Mention(start, found.end(), phrase[1] if phrase else _NOTHING, *days, _clock(text, found.end()))
         previous = mention
         if mention.first <= exam_day:
             yield mention
+
+
+def _clock(text: str, at: int) -> str:
+    """HHMM of a clock time behind a day ("del 26/10/2025 ore 9:05"), else empty."""
+    found = _CLOCK.match(text, at)
+    return f"{int(found[1]):02}{found[2]}" if found else ""
 
 
 def _may_be_a_number(found: re.Match[str]) -> bool:

@@ -356,6 +356,17 @@ def test_the_page_speaks_the_readers_language_and_the_other_at_a_click(
     assert page.evaluate("document.documentElement.lang") == other
 
 
+def test_a_language_that_does_not_come_is_said_and_all_stays_as_it_is(open_page: Open, story: Story) -> None:
+    page, watch = open_page(story.link(), prepare=lambda page: page.route("**/text/en.json", lambda route: route.abort()))
+    expect(page.locator(".pane.right .report")).to_contain_text("Utile controllo.")
+    watch.expect("ERR_FAILED")
+    page.get_by_role("button", name="EN", exact=True).click()
+    expect(page.locator(".toast")).to_contain_text("I testi in EN non sono arrivati")
+    page.keyboard.press("x")  # whatever is drawn anew stays in Italian
+    expect(page.get_by_role("button", name="IT", exact=True)).to_have_attribute("aria-pressed", "true")
+    assert page.evaluate("document.documentElement.lang") == "it"
+
+
 def test_everything_can_be_done_from_the_keyboard(page: Page, story: Story) -> None:
     expect(page.locator(".pane.right h2")).to_have_text("RX TORACE PA")
     page.keyboard.press("ArrowDown")
@@ -486,6 +497,7 @@ def test_an_image_that_would_be_shown_wrongly_is_not_shown_and_the_page_says_why
     watch.expect("406")
     expect(page.locator(".pane.left .picture .refused")).to_contain_text("non si può mostrare")
     expect(page.locator(".pane.left .picture .refused")).to_contain_text("of 16 bits allocated 17 cannot be stored")
+    expect(page.locator(".pane.left .picture .refused")).to_contain_text("Dettaglio per l'assistenza, in inglese: No picture")
     expect(page.locator(".card .thumb .refused")).to_have_text("Non mostrabile")
 
 

@@ -6,6 +6,7 @@ values of the other shows it black, white or negative.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -20,12 +21,14 @@ from tests.browser.chromium import Watch, pixels
 from tests.browser.conftest import Open
 from tests.browser.drawn import AURORA, BOREALIS
 from tests.browser.hospital import Patient
+from tests.browser.test_texts import CATALOGS
 from tests.harness import RunningCity, wait_until
 
 pytestmark = pytest.mark.usefixtures("browser")
 SIDES = ("left", "right")
 VIEWPORTS = ("contenitore-current", "contenitore-prior")
 Images = list[Any]
+OTHER = {"it": "en", "en": "it"}
 
 
 def opened(
@@ -396,6 +399,68 @@ def test_a_ct_opens_on_its_slices_at_the_same_level_and_goes_on_so_and_nothing_o
     listed.get_by_role("button", name="Elimina").click()
     expect(listed.get_by_role("listitem")).to_have_count(0)
     assert page.frames[-1].evaluate("services.measurementService.getMeasurements().length") == 0
+
+
+@pytest.mark.usefixtures("ohif")
+def test_another_language_changes_the_words_and_nothing_that_was_chosen_or_measured(open_page: Open, city: RunningCity) -> None:
+    page, watch, _ = opened(open_page, city, unlike)
+    expect(page.locator(".pane.left .position")).to_have_text("11 / 21")
+    page.locator(".pane.left .picture").focus()
+    for _ in range(3):
+        page.keyboard.press("ArrowUp")
+    expect(page.locator(".pane.left .position")).to_have_text("8 / 21")
+    page.keyboard.press("2")
+    page.keyboard.press("i")
+    expect(page.locator(".pane.left .caption")).to_contain_text("anteprima · W 1500 L -600")
+    page.locator("#largeReports").check()
+    page.locator("#search").fill("tc")
+    frame = in_ohif(page)
+    frame.locator('[data-cy="MeasurementTools-split-button-primary"]').click()
+    box = canvas(frame, VIEWPORTS[0]).bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 100, box["y"] + 200)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 200, box["y"] + 260, steps=4)
+    page.mouse.up()
+    frame.locator('[data-cy="side-panel-header-right"]').click()
+    expect(frame.get_by_role("list", name="Misure").get_by_role("listitem")).to_have_count(1)
+    before, asked = indexes(page), len(watch.requests)
+    page.get_by_role("button", name="EN", exact=True).click()
+    expect(page.get_by_role("button", name="Back to the exams")).to_be_visible()
+    expect(page.locator(".levels")).to_contain_text("Levels by position")
+    expect(frame.get_by_role("list", name="Measurements").get_by_role("listitem")).to_have_count(1)
+    expect(frame.locator(".contenitore-measurements")).to_contain_text("not stored")
+    assert indexes(page) == before
+    page.get_by_role("button", name="Back to the exams").click()
+    expect(page.locator(".pane.left .position")).to_have_text("8 / 21")
+    expect(page.locator(".pane.left .caption")).to_contain_text("preview · W 1500 L -600")
+    expect(page.locator(".pane.left .cell")).to_have_class("cell inverted")
+    expect(page.locator(".pane.left .picture img")).to_have_attribute("alt", re.compile("image 8 of 21"))
+    expect(page.locator("#largeReports")).to_be_checked()
+    expect(page.locator("#search")).to_have_value("tc")
+    assert not [address for address in watch.requests[asked:] if "/text/" not in address and "/view/events" not in address]
+    assert left_in("it", page) == []
+    page.get_by_role("button", name="IT", exact=True).click()
+    expect(page.locator(".pane.left .caption")).to_contain_text("anteprima")
+    assert left_in("en", page) == []
+
+
+def left_in(language: str, page: Page) -> list[str]:
+    """What the page says, to eyes and ears, in this language though it speaks the other one."""
+    spoken, other = ({name: _forms(text) for name, text in CATALOGS[name_of].items()} for name_of in (language, OTHER[language]))
+    forms = {form for name, texts in spoken.items() for form in texts if form not in other[name] and re.search(r"[a-z]{4}", form)}
+    patterns = [re.compile(re.sub(r"\\{\w+\\}", ".+", re.escape(form))) for form in forms]
+    said = page.evaluate(
+        """[...document.querySelectorAll('#app *')].filter(element => !element.lang).flatMap(element => [
+             ...[...element.childNodes].filter(node => node.nodeType === Node.TEXT_NODE).map(node => node.data.trim()),
+             ...['title', 'aria-label', 'alt', 'placeholder'].map(name => element.getAttribute(name) ?? '')])"""
+    )
+    assert len(said) > 100
+    return [text for text in said if any(pattern.fullmatch(text) for pattern in patterns)]
+
+
+def _forms(text: Any) -> list[str]:
+    return list(text.values()) if isinstance(text, dict) else [text]
 
 
 @pytest.mark.usefixtures("ohif")

@@ -102,9 +102,11 @@ def priors_of_order(
     return RankedPriors(_best(priors.rank(current, understood(table, entries)), entries, limit))
 
 
-def first_to_read(entries: Sequence[TimelineStudy]) -> TimelineStudy | None:
-    """The entry of a timeline that one looks at first: the newest one with images, else the newest; None of none."""
-    return next((entry for entry in entries if priors.exam(entry).images), entries[0] if entries else None)
+def first_to_read(entries: Sequence[TimelineStudy], today: str) -> TimelineStudy | None:
+    """The entry of a timeline that one looks at first: the newest one with images that is not dated after `today` (YYYYMMDD), as
+    a console's wrong clock has it, else the newest with images, else the newest; None of none."""
+    pictured = [entry for entry in entries if priors.exam(entry).images]
+    return next(iter([*(entry for entry in pictured if entry.study_date <= today), *pictured, *entries]), None)
 
 
 def courses(table: Table, entries: Sequence[TimelineStudy]) -> list[dict[str, list[str]]]:

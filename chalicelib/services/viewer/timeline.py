@@ -12,6 +12,7 @@ from chalicelib.domain.errors import NotFound
 from chalicelib.domain.json_object import JsonObject
 from chalicelib.domain.ports import Table
 from chalicelib.domain.rfc3339 import iso
+from chalicelib.domain.sharing import HOSPITAL_TIME
 from chalicelib.domain.study_views import SearchRow
 from chalicelib.domain.timelines import TimelineStudy
 from chalicelib.services.finding.timeline import Timeline, timeline
@@ -32,6 +33,8 @@ class SessionTimeline:
     found: Timeline
     overtaken: tuple[OvertakenReading, ...]
     institutions: Mapping[str, str]
+    today: str
+    """YYYYMMDD at the hospitals, when it was asked for."""
 
     @property
     def studies(self) -> tuple[TimelineStudy, ...]:
@@ -57,7 +60,7 @@ class SessionTimeline:
                 for reading in self.overtaken
             ],
             "institutions": dict(self.institutions),
-            "session": shown_session(self.reader),
+            "session": {**shown_session(self.reader), "today": self.today},
         }
 
 
@@ -73,7 +76,8 @@ def shown_timeline(table: Table, reader: Reader, now: datetime, record: Recorder
     shown = {reading.owner for reading in overtaken} | {study.owner for study in found.studies} | {caller.member.id}
     shown |= {party for transfer in found.transfers for party in (transfer.sender, transfer.receiver)}
     names = {institution: members[institution].name for institution in sorted(shown) if institution in members}
-    return SessionTimeline(reader, found, tuple(overtaken), names)
+    today = now.astimezone(HOSPITAL_TIME).strftime("%Y%m%d")
+    return SessionTimeline(reader, found, tuple(overtaken), names, today)
 
 
 def shown_session(reader: Reader) -> JsonObject:

@@ -107,6 +107,9 @@ def test_what_may_be_either_is_said_as_such() -> None:
     assert found("Compared to prior.") == [("prior", ["march", "october"])]
     twice = [exam("morning", "20260305", clock="080000"), exam("evening", "20260305", clock="200000")]
     assert found("RX del 5/3", others=twice) == [("RX del 5/3", ["morning", "evening"])]
+    for words in ("RX del 05/03/2026 ore 20:00", "RX del 5/3 alle 20.00", "film of 5 March 2026 at 20:00"):
+        assert found(words, others=twice)[0][1] == ["evening"], words
+    assert found("RX del 5/3 ore 11:00", others=twice)[0][1] == ["morning", "evening"]  # what is written may be when it was read
     both = [exam("film", "20260305"), exam("ct", "20260305", "TC TORACE", "CT")]
     assert found("rispetto al precedente del 05/03/2026", others=both)[0][1] == ["ct", "film"]
 

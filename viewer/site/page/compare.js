@@ -1,17 +1,20 @@
 // Two exams side by side: their images, one at a time, scrolled together if wished, and under each its reports in full.
 
-import { fill, h } from './dom.js';
+import { fill, h, respeak } from './dom.js';
 import { beginning, counterpart, isMammography, nearestSeries, placesOf, together } from './matching.js';
 import { NEUTRAL } from './looks.js';
 import { Picture, expectPicture } from './picture.js';
 import { dateText, distanceText, t } from './text.js';
 import { imagesOfExam } from './exams.js';
 import { Presentations } from './presentations.js';
-import { hospital, isNoImage, keyOf, partialSign, severalPatientsSign, shortSign, titleOf } from './timeline.js';
+import { aheadSign, hospital, isNoImage, keyOf, partialSign, severalPatientsSign, shortSign, titleOf } from './timeline.js';
 import { citesOthers, reportsOf } from './reports.js';
 
 /** Milliseconds a frame, where a cine says nothing. */
 const FRAME_TIME = 40;
+
+/** What is made from images and is not drawn here, by modality. */
+const NOT_SHOWN = { SEG: 'kindSeg', REG: 'kindReg', RTSTRUCT: 'kindRtStruct', RTPLAN: 'kindRtPlan', RTDOSE: 'kindRtDose', RTRECORD: 'kindRtRecord', ECG: 'kindEcg' };
 
 /** Milliseconds that an exam waits for the one beside it, to begin where that one does. */
 const BESIDE_WITHIN = 500;
@@ -37,7 +40,7 @@ const byHand = new Map();
 export class Pane {
   constructor(side, { onscroll, onchoose, begin, onseen }) {
     Object.assign(this, { side, onscroll, onchoose, begin, onseen, study: null, loading: Promise.resolve(), look: NEUTRAL });
-    this.root = h(`section.pane.${side}`, { 'aria-label': t(side === 'left' ? 'current' : 'beside') });
+    this.root = h(`section.pane.${side}`, { 'aria-label': () => this.sideText() });
     this.lower = h(`div.pane.lower.${side}`); // its reports, in the place that scrolls for both
     this.#empty();
   }
@@ -51,11 +54,21 @@ export class Pane {
     if (!before || keyOf(before) !== keyOf(study)) return this.#fill();
     fill(this.header, this.#about());
     if (JSON.stringify(before.reports) !== JSON.stringify(study.reports) || citesOthers(this.reports, shown)) {
-      const reports = reportsOf(shown, study, this.root.getAttribute('aria-label'));
+      const reports = reportsOf(shown, study, this.sideText);
       this.reports.replaceWith(reports);
       this.reports = reports;
     }
     return before.instances === study.instances && before.complete === study.complete ? undefined : this.#load();
+  }
+
+  /** Which of the two it is, in the reader's language. */
+  sideText = () => t(this.side === 'left' ? 'current' : 'beside');
+
+  /** Another language is spoken: what is told of the images, which stay. */
+  retell() {
+    if (!this.study) return;
+    this.picture.retell();
+    this.#tellPresentation();
   }
 
   #forget() {
@@ -74,10 +87,10 @@ export class Pane {
     this.#forget();
     this.exam = { study: study.study_instance_uid, owner: study.owner, tried: new Set() };
     this.header = h('header', {}, this.#about());
-    this.picture = new Picture(titleOf(study), { describe: at => this.#describe(at), onshown: at => this.#shown(at), note: cell => this.#whyKey(cell) });
+    this.picture = new Picture(() => titleOf(study), { describe: at => this.#describe(at), onshown: at => this.#shown(at), note: cell => this.#whyKey(cell) });
     this.picture.see(this.look);
     this.controls = h('div.controls');
-    this.reports = reportsOf(shown, study, this.root.getAttribute('aria-label'));
+    this.reports = reportsOf(shown, study, this.sideText);
     this.picture.root.addEventListener('wheel', event => this.#wheel(event), { passive: false });
     this.picture.root.addEventListener('keydown', event => this.#key(event));
     fill(this.root, this.header, this.picture.root, this.controls);
@@ -139,10 +152,10 @@ export class Pane {
     const { shown, study, reference } = this;
     const distance = reference ? distanceText(study.study_date, reference.study_date) : '';
     return [
-      h('span.side', {}, t(this.side === 'left' ? 'current' : 'beside')),
+      h('span.side', {}, this.sideText),
       h('h2', {}, titleOf(study)),
       h('p.when', {}, dateText(study.study_date, study.study_time), distance && h('span.distance', {}, distance)),
-      shortSign(shown, study.owner), severalPatientsSign(study), partialSign(study),
+      shortSign(shown, study.owner), aheadSign(shown, study), severalPatientsSign(study), partialSign(study),
     ];
   }
 
@@ -165,14 +178,21 @@ export class Pane {
       this.body = found.places ?? [];
       this.keyImages = keyImagesOf(found);
       this.presentations = new Presentations(found, this.exam, () => asked === this.asked && this.#presented());
+      this.others = [...new Set(found.series.map(series => series.modality).filter(isNoImage))];
       this.series = found.series.filter(series => !isNoImage(series.modality));
       this.#choose(this.series.find(candidate => candidate.series_instance_uid === this.#wanted()) ?? nearestSeries(this.series, this.beside?.chosen));
     } catch {
-      if (this.root.isConnected && asked === this.asked && !this.places.length) this.picture.say(t('noImage'), ' ', h('button', { type: 'button', onclick: () => this.#load() }, t('retry')));
+      if (this.root.isConnected && asked === this.asked && !this.places.length) this.picture.say(() => t('noImage'), ' ', h('button', { type: 'button', onclick: () => this.#load() }, () => t('retry')));
     } finally {
       if (asked === this.asked) this.isLoading = false;
       done();
     }
+  }
+
+  /** What an exam has instead of images to look at. */
+  #whyNothing() {
+    const kinds = this.others.filter(kind => kind in NOT_SHOWN).map(kind => `${t(NOT_SHOWN[kind])} (${kind})`);
+    return kinds.length ? t('notShownHere', { kinds: kinds.join(', ') }) : t('noImages');
   }
 
   /** The series that stays: chosen by hand, or in view already. */
@@ -189,7 +209,7 @@ export class Pane {
     const same = shown && before === series?.series_instance_uid ? this.places.findIndex(({ cells: [cell] }) => cell?.instance.sop_instance_uid === shown.instance.sop_instance_uid && cell.frame === shown.frame) : -1;
     this.at = this.wished = same >= 0 ? same : series ? this.begin(this) ?? beginning(this.places) : 0;
     this.#drawControls();
-    if (!series) this.picture.say(t('noImages'));
+    if (!series) this.picture.say(() => this.#whyNothing());
     else if (same < 0 || !this.picture.shown) this.#draw();
   }
 
@@ -197,10 +217,10 @@ export class Pane {
     const focused = this.controls.contains(document.activeElement) && document.activeElement.localName;
     const many = this.places.length > 1;
     this.label = h('output.position');
-    this.slider = h('input', { type: 'range', min: 0, max: Math.max(0, this.places.length - 1), 'aria-label': `${t('slice')}: ${titleOf(this.study)}`, oninput: () => this.go(Number(this.slider.value)) });
-    const series = this.series.length > 1 && !isMammography(this.series) && h('select', { 'aria-label': `${t('series')}: ${titleOf(this.study)}`, onchange: event => this.#chosenByHand(this.series[event.target.selectedIndex]) },
+    this.slider = h('input', { type: 'range', min: 0, max: Math.max(0, this.places.length - 1), 'aria-label': () => `${t('slice')}: ${titleOf(this.study)}`, oninput: () => this.go(Number(this.slider.value)) });
+    const series = this.series.length > 1 && !isMammography(this.series) && h('select', { 'aria-label': () => `${t('series')}: ${titleOf(this.study)}`, onchange: event => this.#chosenByHand(this.series[event.target.selectedIndex]) },
       this.series.map((option, index) => h('option', { selected: option === this.chosen }, `${index + 1}. ${option.description || option.modality} (${option.instances.length})`)));
-    this.marks = h('button.marked', { type: 'button', hidden: true, 'aria-keyshortcuts': 'G', title: `${t('presentedNext')} (G)`, onclick: () => this.nextPresentation() });
+    this.marks = h('button.marked', { type: 'button', hidden: true, 'aria-keyshortcuts': 'G', title: () => `${t('presentedNext')} (G)`, onclick: () => this.nextPresentation() });
     fill(this.controls, series, this.#keyButton(), this.marks, this.#cine(), many && this.slider, many && this.label);
     if (focused) this.controls.querySelector(focused)?.focus();
     this.#tellPosition();
@@ -210,7 +230,7 @@ export class Pane {
   #keyButton() {
     const count = this.keyImages.size;
     if (!count) return null;
-    return h('button.key-images', { type: 'button', 'aria-keyshortcuts': 'K', title: `${t('keyImageNext')} (K)`, 'aria-label': `${t('keyImages', { count })}: ${t('keyImageNext')}`, onclick: () => this.nextKeyImage() }, `★ ${count}`);
+    return h('button.key-images', { type: 'button', 'aria-keyshortcuts': 'K', title: () => `${t('keyImageNext')} (K)`, 'aria-label': () => `${t('keyImages', { count })}: ${t('keyImageNext')}`, onclick: () => this.nextKeyImage() }, `★ ${count}`);
   }
 
   /** To the next image that the sender singled out, in whatever series it is. */
@@ -258,7 +278,8 @@ export class Pane {
     this.playing = clearInterval(this.playing);
     const { instance } = this.places[this.wished]?.cells.find(Boolean) ?? {};
     if (!(instance?.frames > 1)) return null;
-    const button = h('button.cine', { type: 'button', 'aria-label': t('play'), title: t('play'), onclick: () => this.#play(instance, button) }, '▶');
+    const named = () => t(this.playing ? 'stop' : 'play');
+    const button = h('button.cine', { type: 'button', 'aria-label': named, title: named, onclick: () => this.#play(instance, button) }, '▶');
     return button;
   }
 
@@ -266,15 +287,14 @@ export class Pane {
   #play(instance, button) {
     const stopping = Boolean(this.playing);
     this.playing = clearInterval(this.playing);
-    const text = t(stopping ? 'play' : 'stop');
     button.textContent = stopping ? '▶' : '■';
-    for (const name of ['aria-label', 'title']) button.setAttribute(name, text);
-    if (stopping) return;
+    if (stopping) return respeak(button);
     const frames = this.places.map((place, at) => ({ place, at })).filter(({ place }) => place.cells[0]?.instance === instance).map(({ at }) => at);
     this.playing = setInterval(() => {
       if (!this.root.isConnected || !this.picture) this.playing = clearInterval(this.playing);
       else if (this.at === this.wished) this.go(frames[(frames.indexOf(this.at) + 1) % frames.length]);
     }, instance.frame_time ?? FRAME_TIME);
+    return respeak(button);
   }
 
   #chosenByHand(series) {

@@ -56,8 +56,11 @@ export function expectImagesOfExam(study) {
 /** Images that came with something else. */
 export const knowImages = (study, images) => once(imagesKey(study), () => Promise.resolve(images));
 
+/** What makes an exam a prior of others, as far as the timeline says it. */
+const shows = study => [keyOf(study), study.study_date, study.description, study.modalities, JSON.stringify(study.course)];
+
 /** The other exams, those to be compared with first; of `studies`, which are all that there are. Raises Trouble. */
 export async function priorsOfExam(study, studies) {
-  const { priors } = await once(`priors ${keyOf(study)} ${studies.length}`, () => get(`/view/studies/${study.study_instance_uid}/priors?${new URLSearchParams({ ...ownerOf(study), limit: 1 })}`));
+  const { priors } = await once(`priors ${keyOf(study)} ${studies.map(shows).join()}`, () => get(`/view/studies/${study.study_instance_uid}/priors?${new URLSearchParams({ ...ownerOf(study), limit: 1 })}`));
   return priors;
 }

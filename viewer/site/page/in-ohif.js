@@ -5,6 +5,7 @@
 
 import { levelWith, pairing, realigned, reversed, stackOf } from './levels.js';
 export { measurementsPanel } from './measurements.js';
+import { fill, h, respeak } from './dom.js';
 import { whyNotShown } from './session.js';
 import { loadTexts, t } from './text.js';
 
@@ -224,9 +225,8 @@ function words(viewport, reason) {
   text.setAttribute('role', 'alert');
   text.style.cssText = 'position:absolute;inset:0;z-index:5;display:grid;place-content:center;gap:.5rem;padding:2rem;background:#000;color:#e4eaef;text-align:center;pointer-events:none';
   const lines = [document.createElement('p'), document.createElement('small')];
-  lines[0].textContent = t('notDrawn');
-  lines[1].textContent = reason ?? '';
-  lines[1].lang = 'en';
+  fill(lines[0], () => t('notDrawn'));
+  if (reason) fill(lines[1], () => t('technically'), ' ', h('span', { lang: 'en' }, reason));
   text.append(...lines);
   noWords(viewport);
   viewport.element.append(text);
@@ -314,6 +314,7 @@ export function join({ servicesManager, commandsManager }, { root, chosen }) {
       pairNow();
     }
     if (event.data?.kind === 'contenitore:realign') realignHere();
+    if (event.data?.kind === 'contenitore:language') loadTexts(event.data.language).then(() => respeak(), () => {});
   });
   tell({ kind: 'contenitore:about?' });
 }

@@ -3,18 +3,18 @@
 import { fill, h } from './dom.js';
 import { KINDS, PLACES } from './places.js';
 import { currentLanguage, dateText, dayMonthText, reasonText, t } from './text.js';
-import { addendumSign, countText, hospital, keyOf, modalitiesOf, newSign, partialSign, severalPatientsSign, shortName, shortSign, titleOf } from './timeline.js';
+import { addendumSign, aheadSign, countText, hospital, keyOf, modalitiesOf, newSign, partialSign, severalPatientsSign, shortName, shortSign, titleOf } from './timeline.js';
 
 /** The list. `onchoose(study, side)` is called with 'left' or 'right'. */
 export class ExamList {
   constructor(onchoose) {
     Object.assign(this, { onchoose, words: '', wanted: new Set() });
     this.count = h('span.count');
-    this.search = h('input.search', { type: 'search', id: 'search', placeholder: t('search'), 'aria-label': t('search'), 'aria-keyshortcuts': '/', autocomplete: 'off', oninput: () => { this.words = this.search.value; this.#draw(); } });
+    this.search = h('input.search', { type: 'search', id: 'search', placeholder: () => t('search'), 'aria-label': () => t('search'), 'aria-keyshortcuts': '/', autocomplete: 'off', oninput: () => { this.words = this.search.value; this.#draw(); } });
     this.search.addEventListener('keydown', event => { if (event.key === 'Escape') this.#leaveSearch(event); });
-    this.chips = h('div.chips', { role: 'group', 'aria-label': t('narrow') });
+    this.chips = h('div.chips', { role: 'group', 'aria-label': () => t('narrow') });
     this.list = h('ol.exams', { id: 'exams' });
-    this.root = h('nav.timeline', { 'aria-label': t('exams') }, h('h2', {}, t('exams'), this.count), this.search, this.chips, this.list);
+    this.root = h('nav.timeline', { 'aria-label': () => t('exams') }, h('h2', {}, () => t('exams'), this.count), this.search, this.chips, this.list);
   }
 
   /** Show the exams; `chosen` has the keys left and right, `proposal` is the proposed prior or null, `news` has the keys of those that
@@ -77,7 +77,7 @@ export class ExamList {
         h('span.day', { title: dateText(study.study_date, study.study_time) }, dayMonthText(study.study_date)),
         h('span.modality', {}, modalitiesOf(study)),
         h('h3', { id: `exam-${index}`, title: titleOf(study) }, titleOf(study)),
-        h('span.facts', {}, this.news.has(key) && newSign(), severalPatientsSign(study), partialSign(study),
+        h('span.facts', {}, this.news.has(key) && newSign(), aheadSign(this.shown, study), severalPatientsSign(study), partialSign(study),
           brief(countText(study)), reports > 0 && brief([t('reportLetter'), t('reportCount', { count: reports })], 'reported'), addendumSign(study)),
         shortSign(this.shown, study.owner),
         h('span.choices', {}, this.#choice(study, 'left', side), this.#choice(study, 'right', side)),

@@ -2,7 +2,7 @@
 
 import { Pane, expectExam } from './compare.js';
 import { correctionList } from './corrections.js';
-import { fill, h, say } from './dom.js';
+import { fill, h, respeak, say } from './dom.js';
 import * as early from './early.js';
 import { differences } from './identity.js';
 import { expectImagesOfExam, forgetExams, knowImages, priorsOfExam } from './exams.js';
@@ -22,17 +22,18 @@ import { Strip } from './strip.js';
 import { Tools } from './tools.js';
 import { transferList } from './transfers.js';
 import { LANGUAGES, age, clockText, currentLanguage, dateText, loadTexts, nameText, t } from './text.js';
-import { firstOf, hasImages, hospital, hospitalSign, imagesOf, keepThumbnails, keyOf, titleOf } from './timeline.js';
+import { firstOf, hasImages, hospital, hospitalSign, imagesOf, keepThumbnails, keyOf, respeakThumbnails, shortName, titleOf } from './timeline.js';
 
 const SLOW_AFTER = 3000;
 const WARN_BEFORE = 10 * 60000;
+const ASK_AGAIN_AFTER = 5000;
 const DIFFERS = { name: 'differsName', birth_date: 'differsBirth', sex: 'differsSex' };
 const UNSEEN_FOR = 10 * 60000;
 /** Images of an exam whose list is asked for before anybody looks. */
 const MOST_AHEAD = 200;
 const LEVELS = { frame: 'levelsByPosition', position: 'levelsByPosition', proportion: 'levelsByProportion', top: 'levelsFromTop', bottom: 'levelsFromBottom', middle: 'levelsByMiddle', here: 'levelsHere' };
 const app = document.getElementById('app');
-const state = { shown: null, chosen: { left: null, right: null }, choice: 0, swapped: false, proposal: null, nearest: null, besideByHand: false, pinned: false, news: new Set(), linked: true, large: false, config: null };
+const state = { shown: null, chosen: { left: null, right: null }, choice: 0, swapped: false, proposal: null, nearest: null, priors: 'known', besideByHand: false, anew: false, pinned: false, news: new Set(), gone: [], linked: true, large: false, config: null };
 let parts = null;
 let stopLive = null;
 let attempt = 0;
@@ -79,7 +80,7 @@ function show({ timeline, etag, current, priors, images = [] }) {
     const study = timeline.studies.find(each => keyOf(each) === keyOf(found));
     if (study) knowImages(study, found);
   }
-  Object.assign(state, { shown: timeline, chosen: { left: null, right: null }, proposal: null, nearest: null, besideByHand: false, pinned: false, news: newIn(timeline) });
+  Object.assign(state, { shown: timeline, chosen: { left: null, right: null }, proposal: null, nearest: null, priors: 'known', besideByHand: false, anew: false, pinned: false, news: newIn(timeline), gone: [] });
   frame();
   chooseFirst(current, priors);
   second.join(session.reading(), { where, follow });
@@ -91,6 +92,7 @@ function show({ timeline, etag, current, priors, images = [] }) {
 
 function frame() {
   document.title = t('title'); // without the patient's name, which a browser's history would keep
+  parts = null;
   const hears = { onscroll: scrolled, onchoose: chosenSeries, begin: beginBeside, onseen: () => parts?.tools.apply() };
   const panes = { left: new Pane('left', hears), right: new Pane('right', hears) };
   parts = {
@@ -98,18 +100,18 @@ function frame() {
     patient: h('div.patient'),
     corrections: h('div.corrected', { role: 'status' }),
     list: new ExamList(choose),
-    empty: h('div.empty', { role: 'note', hidden: true }, h('h2', {}, t('emptyTitle')), h('p', {}, t('empty'))),
-    dot: h('span.dot', { role: 'img', 'aria-label': t('live'), title: t('live') }),
-    lost: h('span.lost-text', { hidden: true }, t('reconnecting')),
-    reader: h('span.reader', { title: state.shown.session.purpose }, state.shown.session.practitioner.name, h('span.at', {}, ` · ${state.shown.session.institution.name}`)),
-    open: h('button.primary', { type: 'button', id: 'open-viewer', onclick: openViewer, onpointerenter: prepareViewer, onfocus: prepareViewer }, t('compareInViewer')),
-    back: h('button', { type: 'button', id: 'close-viewer', hidden: true, onclick: closeViewer }, t('backToTimeline')),
+    empty: h('div.empty', { role: 'note', hidden: true }, h('h2', {}, () => t('emptyTitle')), h('p', {}, () => t('empty'))),
+    dot: h('span.dot', { role: 'img', 'aria-label': connectionText, title: connectionText }),
+    lost: h('span.lost-text', { hidden: true }, () => t('reconnecting')),
+    reader: h('span.reader', { title: state.shown.session.purpose }, state.shown.session.practitioner.name, h('span.at', { title: state.shown.session.institution.name }, ` · ${shortName(state.shown.session.institution.id)}`)),
+    open: h('button.primary', { type: 'button', id: 'open-viewer', onclick: openViewer, onpointerenter: prepareViewer, onfocus: prepareViewer }, () => t(state.chosen.right ? 'compareInViewer' : 'openInViewer')),
+    back: h('button', { type: 'button', id: 'close-viewer', hidden: true, onclick: closeViewer }, () => t('backToTimeline')),
     viewer: state.config.ohif ? new Viewer(aboutPair, drawLevels, drawScale) : null,
     scale: h('span.scale'),
     levels: h('span.levels', { hidden: true }),
-    toast: h('div.toast', { hidden: true, role: 'region', 'aria-label': t('news') }),
+    toast: h('div.toast', { hidden: true, role: 'region', 'aria-label': () => t('news') }),
     differs: h('p.differs', { hidden: true, role: 'note' }),
-    ends: h('span'),
+    ends: h('span', {}, () => t('endsAt', { time: clockText(state.shown.session.ends_at) })),
     pair: h('p.pair', { hidden: true }),
     sides: h('div.panes', {}, panes.left.root, panes.right.root, new ReportsOfBoth(panes.left.lower, panes.right.lower).root),
   };
@@ -120,21 +122,21 @@ function frame() {
   parts.tools.onscale = scaled;
   if (parts.viewer) parts.viewer.onescape = closeViewer;
   parts.strip = new Strip({ onstep: choose, onpin: pin });
-  parts.strip.pin.before(h('button.pin', { type: 'button', id: 'cite', 'aria-keyshortcuts': 'C', onclick: copyCitation }, t('copyCitation')));
-  if (parts.viewer && !second.isSecond) parts.strip.pin.before(h('button.pin', { type: 'button', id: 'second', title: t('secondWhy'), onclick: second.open }, t('second')));
+  parts.strip.pin.before(h('button.pin', { type: 'button', id: 'cite', 'aria-keyshortcuts': 'C', onclick: copyCitation }, () => t('copyCitation')));
+  if (parts.viewer && !second.isSecond) parts.strip.pin.before(h('button.pin', { type: 'button', id: 'second', title: () => t('secondWhy'), onclick: second.open }, () => t('second')));
   parts.bar = h('div.bar', {},
     tick('link', state.linked, on => { state.linked = on; }),
     tick('largeReports', state.large, on => { state.large = on; parts.sides.classList.toggle('reading', on); }),
     parts.tools.bar,
     parts.viewer && parts.open);
   fill(app,
-    h('button.skip', { type: 'button', onclick: () => (panes.left.root.querySelector('.picture') ?? panes.left.root).focus() }, t('skip')),
-    h('header.top', {}, parts.patient, h('div.session', {}, parts.dot, parts.lost, parts.reader, parts.ends, parts.back, h('button', { type: 'button', id: 'help', title: t('help'), 'aria-label': t('help'), 'aria-keyshortcuts': '?', onclick: help }, '?'), languages(), h('button', { type: 'button', id: 'end', onclick: endReading }, t('end'))), parts.pair, parts.corrections, printedLine(state.shown)),
+    h('button.skip', { type: 'button', onclick: () => (panes.left.root.querySelector('.picture') ?? panes.left.root).focus() }, () => t('skip')),
+    h('header.top', {}, parts.patient, h('div.session', {}, parts.dot, parts.lost, parts.reader, parts.ends, parts.back, h('button', { type: 'button', id: 'help', title: () => t('help'), 'aria-label': () => t('help'), 'aria-keyshortcuts': '?', onclick: help }, '?'), languages(), h('button', { type: 'button', id: 'end', onclick: endReading }, () => t('end'))), parts.pair, parts.corrections, printedLine(state.shown)),
     h('main', {}, parts.list.root, parts.empty,
       h('div.work', {},
         parts.strip.root,
         parts.bar,
-        !parts.viewer && h('p.missing', { role: 'note' }, t('viewerMissing')),
+        !parts.viewer && h('p.missing', { role: 'note' }, () => t('viewerMissing')),
         parts.differs, parts.tools.paper, parts.sides)),
     parts.viewer?.root, parts.toast);
   new ResizeObserver(([entry]) => document.documentElement.style.setProperty('--top', `${entry.borderBoxSize[0].blockSize}px`)).observe(app.querySelector('.top'));
@@ -144,7 +146,7 @@ function frame() {
 }
 
 function tick(text, checked, onchange) {
-  return h(`label.tick.${text}`, {}, h('input', { type: 'checkbox', id: text, checked, onchange: event => onchange(event.target.checked) }), t(text));
+  return h(`label.tick.${text}`, {}, h('input', { type: 'checkbox', id: text, checked, onchange: event => onchange(event.target.checked) }), () => t(text));
 }
 
 function drawPatient() {
@@ -157,15 +159,25 @@ function drawPatient() {
       patient.own_id && h('span.own', {}, t('numberHere', { id: patient.own_id })),
       patient.birth_date && h('span', {}, t('born', { date: dateText(patient.birth_date) }), years !== null && ` (${t('years', { count: years })})`),
       patient.sex && h('span', {}, t(`sex${patient.sex}`) === `sex${patient.sex}` ? patient.sex : t(`sex${patient.sex}`)),
-      others.map(number => h('span.other', {}, t('numberAt', { hospital: institutions[number.institution] ?? number.issuer, id: number.id })))),
+      others.map(number => h('span.other', { title: institutions[number.institution] ?? number.issuer }, t('numberAt', { hospital: institutions[number.institution] ? shortName(number.institution) : number.issuer, id: number.id })))),
     transferList(state.shown));
-  fill(parts.corrections, correctionList(state.shown, { onshow: study => putCurrent(study), onnote: noteCorrection }));
+  fill(parts.corrections, correctionList(state.shown, state.gone, { onshow: putInPlace, onnote: noteCorrection, ontaken: noteGone }));
 }
 
-/** The exam of a correction is put in its place, but where it is on the screen already. */
-function putCurrent(study) {
-  if (keyOf(study) !== state.chosen.left && keyOf(study) !== state.chosen.right) return choose(study, 'left');
-  return parts.panes[keyOf(study) === state.chosen.left ? 'left' : 'right'].lower.scrollIntoView({ block: 'nearest' });
+/** To an exam that something is told of: one that is on the screen is gone to, an older one than the current is put beside it, any
+ *  other one becomes the current one. */
+function putInPlace(told) {
+  const study = byKey(keyOf(told));
+  if (!study) return undefined;
+  const current = byKey(state.chosen.left);
+  const side = ['left', 'right'].find(place => state.chosen[place] === keyOf(study));
+  if (side) return parts.panes[side].lower.scrollIntoView({ block: 'nearest' });
+  return choose(study, current && study.study_date < current.study_date ? 'right' : 'left');
+}
+
+function noteGone(exam) {
+  state.gone = state.gone.filter(kept => kept !== exam);
+  drawPatient();
 }
 
 async function noteCorrection(correction) {
@@ -182,7 +194,6 @@ async function noteCorrection(correction) {
 
 function drawEnd() {
   const end = state.shown.session.ends_at;
-  parts.ends.textContent = t('endsAt', { time: clockText(end) });
   clearTimeout(state.warning);
   state.warning = setTimeout(() => parts && toast(t('endsSoon', { time: clockText(end) })), Math.max(0, Date.parse(end) - Date.now() - WARN_BEFORE));
 }
@@ -196,17 +207,26 @@ function drawList() {
 }
 
 function languages() {
-  return h('div.languages', { role: 'group', 'aria-label': t('language') }, LANGUAGES.map(language => h('button', {
-    type: 'button', lang: language, 'aria-pressed': String(language === currentLanguage()), onclick: () => speak(language),
+  return h('div.languages', { role: 'group', 'aria-label': () => t('language') }, LANGUAGES.map(language => h('button', {
+    type: 'button', lang: language, 'aria-pressed': () => String(language === currentLanguage()), onclick: () => speak(language),
   }, language.toUpperCase())));
 }
 
+/** Another language: every text where it stands. Pictures, windows, reports and the viewer with what was measured stay as they are. */
 async function speak(language) {
-  await loadTexts(language);
-  const { left, right } = state.chosen;
-  parts.viewer?.remove();
-  frame();
-  await draw(left, right);
+  try {
+    await loadTexts(language);
+  } catch {
+    return parts && toast(t('languageFailed', { language: language.toUpperCase() }));
+  }
+  if (!parts) return undefined;
+  document.title = t('title');
+  respeak();
+  respeakThumbnails();
+  drawPatient();
+  parts.viewer?.speak(language);
+  for (const pane of Object.values(parts.panes)) pane.retell();
+  return draw(state.chosen.left, state.chosen.right);
 }
 
 // ---- choosing ----------------------------------------------------------------------------------------------------
@@ -215,6 +235,7 @@ const byKey = key => state.shown.studies.find(study => keyOf(study) === key) ?? 
 
 /** What is put beside an exam by itself, of what shows the same place only; else what is nearest, to be named. */
 function propose(priors) {
+  state.priors = 'known';
   state.proposal = priors[0]?.relevant ? priors[0] : null;
   state.nearest = state.proposal ? null : priors[0] ?? null;
 }
@@ -230,23 +251,43 @@ async function chooseFirst(current = null, priors = null) {
 /** Put an exam on a side. What is found out meanwhile for an older choice changes nothing of a newer one. */
 async function choose(study, side) {
   const key = keyOf(study);
-  const choice = (state.choice += 1);
   if (side === 'right') {
-    state.besideByHand = true;
     const left = state.chosen.left === key ? state.chosen.right : state.chosen.left;
-    return draw(left ?? key, key === left ? null : key);
+    if (!left) return undefined;
+    Object.assign(state, { choice: state.choice + 1, anew: false, besideByHand: true });
+    return draw(left, key);
   }
+  Object.assign(state, { choice: state.choice + 1, anew: false });
   if (state.pinned && state.chosen.right && state.chosen.right !== key) return draw(key, state.chosen.right);
   propose([]);
+  Object.assign(state, { priors: 'asked', anew: true });
   const right = state.chosen.right === key ? null : state.chosen.right;
   const keepRight = right !== null && state.chosen.left !== null && byKey(right) !== null;
-  const drawn = draw(key, keepRight ? right : null);
-  const priors = await priorsOfExam(study, state.shown.studies).catch(() => []);
+  return proposeBeside(draw(key, keepRight ? right : null));
+}
+
+/** Ask for the priors of the current exam, and put the best one beside: of one that was `drawn` just now in any case, else where nothing
+ *  is. What could not be asked for is not said to be none, and is asked for again. */
+async function proposeBeside(drawn = null) {
+  const { choice, chosen: { left } } = state;
+  const asking = (state.asking = {});
+  const still = () => parts && state.asking === asking && state.choice === choice && state.chosen.left === left && byKey(left);
+  clearTimeout(state.again);
+  const priors = await priorsOfExam(byKey(left), state.shown.studies).catch(() => null);
   await drawn;
-  if (!parts || state.choice !== choice || state.chosen.left !== key) return undefined;
-  propose(priors);
-  if (state.proposal && byKey(keyOf(state.proposal))) return draw(key, keyOf(state.proposal));
-  return draw(key, state.besideByHand ? state.chosen.right : null);
+  if (!still()) return undefined;
+  const { anew } = state;
+  state.anew = false;
+  if (priors) propose(priors);
+  else {
+    state.priors = 'unknown';
+    state.again = setTimeout(() => still() && proposeBeside(), ASK_AGAIN_AFTER);
+  }
+  const best = state.proposal && byKey(keyOf(state.proposal)) ? keyOf(state.proposal) : null;
+  const kept = anew && !state.besideByHand ? null : state.chosen.right;
+  const right = anew ? best ?? kept : kept ?? best;
+  if (right !== kept) state.besideByHand = false;
+  return draw(left, right);
 }
 
 /** An exam that a report cites is put beside, in the viewer too while that is open; one that is on the screen is gone to. */
@@ -276,7 +317,7 @@ function scaled() {
 
 /** Whether the viewer has both at one scale, where the page has. */
 function drawScale(oneScale) {
-  if (parts?.scale) fill(parts.scale, parts.tools.millimetres && t(oneScale ? 'viewerOneScale' : 'viewerFitted'));
+  if (parts?.scale) fill(parts.scale, parts.tools.millimetres && (() => t(oneScale ? 'viewerOneScale' : 'viewerFitted')));
 }
 
 function drawSides() {
@@ -310,7 +351,9 @@ async function copyCitation() {
   const other = byKey(state.chosen.right);
   if (!other) return toast(t('citationNone'));
   const date = other.study_date.replace(/^(\d{4})(\d{2})(\d{2}).*/, '$3/$2/$1') || t('undated');
-  const text = t('citation', { what: titleOf(other), date, hospital: hospital(state.shown, other.owner).name });
+  const several = state.shown.studies.some(study => study !== other && study.study_date === other.study_date);
+  const clock = several && /^(\d{2})(\d{2})/.exec(other.study_time ?? '');
+  const text = t(clock ? 'citationAt' : 'citation', { what: titleOf(other), date, time: clock && `${clock[1]}:${clock[2]}`, hospital: hospital(state.shown, other.owner).name });
   try {
     await navigator.clipboard.writeText(text);
     return toast(t('citationCopied', { text }));
@@ -322,6 +365,8 @@ async function copyCitation() {
 /** What stands where nothing is beside an exam: that no other one shows what it does, and which is nearest. */
 function nothingBeside(current) {
   const { nearest } = state;
+  if (current && state.priors === 'asked') return [h('p', { role: 'status' }, t('priorsAsked'))];
+  if (current && state.priors === 'unknown') return [h('p', { role: 'status' }, t('priorsUnknown')), h('button', { type: 'button', onclick: () => proposeBeside() }, t('retry'))];
   if (!current || !nearest || keyOf(nearest) === keyOf(current) || !byKey(keyOf(nearest))) return [h('p', {}, t('noBeside'))];
   return [
     h('p', {}, h('strong', {}, t('noRelevantPrior'))),
@@ -340,7 +385,7 @@ async function draw(left, right) {
   const [current, other] = [byKey(left), byKey(right)];
   drawDifferences(current, other);
   if (parts.viewer) {
-    parts.open.textContent = t(other ? 'compareInViewer' : 'openInViewer');
+    respeak(parts.open);
     parts.open.disabled = !current;
   }
   await Promise.all([parts.panes.left.show(state.shown, current, null), parts.panes.right.show(state.shown, other, current, parts.panes.left, nothingBeside(current))]);
@@ -374,7 +419,7 @@ function expectNeighbours(current, other) {
 /** In the second window: what the first one puts side by side, in the viewer. */
 async function follow({ left, right, swapped, millimetres }) {
   if (!parts || !byKey(left)) return;
-  Object.assign(state, { besideByHand: true, choice: state.choice + 1, swapped });
+  Object.assign(state, { besideByHand: true, anew: false, choice: state.choice + 1, swapped });
   parts.tools.millimetres = millimetres;
   drawSides();
   await draw(left, byKey(right) && right);
@@ -434,7 +479,7 @@ function openViewer() {
   if (!pair().length || !parts.viewer) return;
   parts.viewer.open(pair(), chosenImages(), protocol(), state.swapped);
   parts.back.hidden = parts.pair.hidden = false;
-  fill(parts.pair, pair().map((study, index) => h('span', {}, h('span.side', {}, t(index ? 'beside' : 'current')), ` ${titleOf(study)}, ${dateText(study.study_date)} `, hospitalSign(state.shown, study.owner))), parts.scale, parts.levels);
+  fill(parts.pair, pair().map((study, index) => h('span', {}, h('span.side', {}, () => t(index ? 'beside' : 'current')), () => ` ${titleOf(study)}, ${dateText(study.study_date)} `, hospitalSign(state.shown, study.owner))), parts.scale, parts.levels);
 }
 
 const shownPanes = () => [parts.panes.left, parts.panes.right].filter(pane => pane.study);
@@ -458,7 +503,7 @@ function aboutPair() {
 function drawLevels(how) {
   if (!parts?.levels) return;
   parts.levels.hidden = !how;
-  fill(parts.levels, how && t('levels', { how: t(LEVELS[how]) }), ' ', h('button', { type: 'button', id: 'realign', title: t('realignWhy'), onclick: () => parts.viewer.realign() }, t('realign')));
+  fill(parts.levels, how && (() => t('levels', { how: t(LEVELS[how]) })), ' ', h('button', { type: 'button', id: 'realign', title: () => t('realignWhy'), onclick: () => parts.viewer.realign() }, () => t('realign')));
 }
 
 function closeViewer() {
@@ -478,25 +523,43 @@ async function changed(timeline) {
   const grown = known.filter(study => study.complete && imagesOf(before.get(keyOf(study))) < imagesOf(study));
   const reported = known.filter(study => versionsOf(before.get(keyOf(study))) !== versionsOf(study));
   const completed = known.filter(study => study.complete && !before.get(keyOf(study)).complete);
+  const goneNow = ['left', 'right'].flatMap(side => gone.filter(study => keyOf(study) === state.chosen[side]).map(study => (
+    { side, key: keyOf(study), named: { name: hospital(state.shown, study.owner).name, date: study.study_date, time: study.study_time } })));
+  state.gone = [...state.gone.filter(exam => !now.has(exam.key)), ...goneNow];
   state.shown = timeline;
   state.news = newIn(timeline);
   for (const study of [...arrived, ...grown, ...reported, ...completed]) state.news.add(keyOf(study));
   drawPatient();
-  const shownGone = gone.map(keyOf).some(key => key === state.chosen.left || key === state.chosen.right);
-  if (shownGone) {
+  if (goneNow.length) {
     parts.viewer?.remove();
     closeViewerQuietly();
   }
   const left = now.has(state.chosen.left) ? state.chosen.left : null;
   if (state.proposal && !now.has(keyOf(state.proposal))) state.proposal = null;
-  if (left) await draw(left, now.has(state.chosen.right) ? state.chosen.right : null);
+  if (state.chosen.right && !now.has(state.chosen.right)) Object.assign(state, { besideByHand: false, pinned: false, chosen: { ...state.chosen, right: null } });
+  if (left) await drawAnew();
   else await chooseFirst();
   if (!parts) return;
-  if (arrived.length) toast(t('arrived', { what: arrived.map(titleOf).join(', ') }), arrived[0]);
-  else if (gone.length) toast(t('withdrawn', { count: gone.length }));
-  else if (completed.length) toast(t('completed', { what: completed.map(titleOf).join(', ') }), completed[0]);
-  else if (grown.length) toast(t('arrivedImages', { what: grown.map(titleOf).join(', ') }), grown[0]);
-  else if (reported.length) toast(t('arrivedReport', { what: reported.map(titleOf).join(', ') }), reported[0]);
+  for (const exam of goneNow) exam.now = state.chosen[exam.side];
+  if (goneNow.length) drawPatient();
+  const tell = (found, key, study) => found.length > 0 && { text: t(key, { what: found.map(titleOf).join(', ') }), show: () => putInPlace(study()) };
+  const best = () => arrived.find(study => state.proposal && keyOf(study) === keyOf(state.proposal)) ?? arrived[0];
+  tellNews([
+    tell(arrived, 'arrived', best),
+    gone.length > 0 && { text: t('withdrawn', { count: gone.length }) },
+    tell(completed, 'completed', () => completed[0]),
+    tell(grown.filter(study => !completed.includes(study)), 'arrivedImages', () => grown[0]),
+    tell(reported, 'arrivedReport', () => reported[0]),
+  ].filter(Boolean));
+}
+
+/** The exams on the screen as they are now; where nothing was put beside by hand, another one may be the best prior by now. */
+async function drawAnew() {
+  const { left, right } = state.chosen;
+  const asks = !second.isSecond && !(state.besideByHand && right);
+  if (asks && !right) state.priors = 'asked';
+  await draw(left, right);
+  if (asks && parts && state.chosen.left === left) await proposeBeside();
 }
 
 /** What is new in reports is a version, not a line that the archive read in one that is known. */
@@ -516,9 +579,13 @@ function closeViewerQuietly() {
   parts.back.hidden = parts.pair.hidden = true;
 }
 
-function toast(text, study = null) {
-  say(text);
-  fill(parts.toast, h('span', {}, text), study && h('button', { type: 'button', onclick: () => { parts.toast.hidden = true; choose(study, 'left'); } }, t('show')));
+const toast = text => tellNews([{ text }]);
+
+/** Messages; of each `show()` leads to what it tells of. */
+function tellNews(messages) {
+  if (!messages.length) return;
+  say(messages.map(({ text }) => text).join(' '));
+  fill(parts.toast, messages.map(({ text, show }) => h('p', {}, h('span', {}, text), show && h('button', { type: 'button', onclick: () => { parts.toast.hidden = true; show(); } }, t('show')))));
   parts.toast.hidden = false;
   clearTimeout(parts.toastTimer);
   parts.toastTimer = setTimeout(() => { parts.toast.hidden = true; }, 12000);
@@ -531,15 +598,19 @@ function troubled(kind, since) {
   return stopped(kind === 'unknown' ? 'revoked' : kind, null);
 }
 
+const connectionText = () => t(parts?.well === false ? 'reconnecting' : 'live');
+
 function connection(well) {
   if (!parts || parts.well === well) return;
-  if (well && parts.well === false) for (const pane of Object.values(parts.panes)) pane.retry();
+  if (well && parts.well === false) {
+    for (const pane of Object.values(parts.panes)) pane.retry();
+    if (state.priors === 'unknown') proposeBeside();
+  }
   parts.well = well;
   parts.dot.classList.toggle('lost', !well);
   parts.lost.hidden = well;
   parts.reader.hidden = !well;
-  parts.dot.title = t(well ? 'live' : 'reconnecting');
-  parts.dot.setAttribute('aria-label', parts.dot.title);
+  respeak(parts.dot);
   if (!well) say(t('reconnecting'));
 }
 
@@ -574,9 +645,11 @@ function notice(kind, { busy = false, again = null } = {}) {
 }
 
 function noticeLanguages(kind, again) {
-  return h('div.languages', { role: 'group', 'aria-label': t('language') }, LANGUAGES.map(language => h('button', {
-    type: 'button', lang: language, 'aria-pressed': String(language === currentLanguage()), onclick: async () => { await loadTexts(language); notice(kind, { again }); },
-  }, language.toUpperCase())));
+  const failed = h('p', { role: 'status' });
+  const speaks = language => loadTexts(language).then(() => notice(kind, { again }), () => fill(failed, t('languageFailed', { language: language.toUpperCase() })));
+  return [h('div.languages', { role: 'group', 'aria-label': t('language') }, LANGUAGES.map(language => h('button', {
+    type: 'button', lang: language, 'aria-pressed': String(language === currentLanguage()), onclick: () => speaks(language),
+  }, language.toUpperCase()))), failed];
 }
 
 async function endReading() {

@@ -30,12 +30,12 @@ function panelOf({ measurementService, viewportGridService }) {
 function drawList(place, measurementService, viewportGridService) {
   const found = measurementService.getMeasurements();
   fill(place,
-    h('p.mb-2', {}, t(found.length ? 'measurementsKept' : 'measurementsNone')),
-    h('ul', { role: 'list', 'aria-label': t('measurements') }, found.map(measurement => {
+    h('p.mb-2', {}, () => t(found.length ? 'measurementsKept' : 'measurementsNone')),
+    h('ul', { role: 'list', 'aria-label': () => t('measurements') }, found.map(measurement => {
       const name = [measurement.label || measurement.toolName, ...measurement.displayText?.primary ?? []].map(value => String(value)).join(' ');
       return h('li.mb-1.flex.items-center.gap-1', {},
         h('button.flex-1.text-left.underline', { type: 'button', onclick: () => goTo(measurement, measurementService, viewportGridService) }, name),
-        h('button.px-1', { type: 'button', 'aria-label': t('measurementRemove', { name }), title: t('measurementRemove', { name }), onclick: () => measurementService.remove(measurement.uid) }, '✕'));
+        h('button.px-1', { type: 'button', 'aria-label': () => t('measurementRemove', { name }), title: () => t('measurementRemove', { name }), onclick: () => measurementService.remove(measurement.uid) }, '✕'));
     })));
 }
 

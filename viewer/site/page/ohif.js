@@ -1,7 +1,7 @@
 // Stock OHIF in a frame: loaded once somebody is about to open it, and not before. The page's pictures stay in view until OHIF shows
 // the same ones.
 
-import { h } from './dom.js';
+import { fill, h } from './dom.js';
 import { t } from './text.js';
 
 const PATIENCE = 20000;
@@ -13,8 +13,8 @@ export class Viewer {
     Object.assign(this, { about, onlevels, onscale });
     this.frame = null;
     this.at = null;
-    this.waiting = h('p.opening', { role: 'status' }, t('viewerOpens'));
-    this.root = h('section.viewer', { 'aria-label': t('viewer') }, this.waiting);
+    this.waiting = h('p.opening', { role: 'status' }, () => t('viewerOpens'));
+    this.root = h('section.viewer', { 'aria-label': () => t('viewer') }, this.waiting);
     this.root.inert = true;
     addEventListener('message', event => this.#heard(event));
   }
@@ -31,7 +31,7 @@ export class Viewer {
     this.onlevels(null);
     this.onscale(false);
     this.frame?.remove();
-    this.frame = h('iframe', { src: address, title: t('viewer'), referrerpolicy: 'no-referrer', allow: 'fullscreen' });
+    this.frame = h('iframe', { src: address, title: () => t('viewer'), referrerpolicy: 'no-referrer', allow: 'fullscreen' });
     this.root.append(this.frame);
   }
 
@@ -40,9 +40,9 @@ export class Viewer {
     this.prepare(studies, chosen, protocol, swapped);
     this.root.inert = false;
     this.root.classList.add('open');
-    this.waiting.textContent = t('viewerOpens');
+    fill(this.waiting, () => t('viewerOpens'));
     clearTimeout(this.patience);
-    this.patience = setTimeout(() => { this.waiting.textContent = t('viewerSlow'); }, PATIENCE);
+    this.patience = setTimeout(() => { fill(this.waiting, () => t('viewerSlow')); }, PATIENCE);
     this.frame.focus();
   }
 
@@ -54,6 +54,11 @@ export class Viewer {
   /** Tell OHIF what is known of both exams by now. */
   tellAbout() {
     this.frame?.contentWindow.postMessage({ kind: 'contenitore:about', about: this.about() }, location.origin);
+  }
+
+  /** Another language is spoken, in what is ours of OHIF too; all that is in it stays. */
+  speak(language) {
+    this.frame?.contentWindow.postMessage({ kind: 'contenitore:language', language }, location.origin);
   }
 
   /** Hide the frame; it stays loaded. */

@@ -58,7 +58,7 @@ export function expectPicture(place, exam, look = NEUTRAL, ahead = false) {
 export class Picture {
   constructor(label, { describe, onshown, note }) {
     Object.assign(this, { describe, onshown, note, shown: null, wish: null, cells: [], look: NEUTRAL, scale: 1, turn: 0, alignedBy: '' });
-    this.root = h('div.picture', { tabindex: 0, role: 'group', 'aria-label': label }, h('p.waiting', {}, t('loadingImage')));
+    this.root = h('div.picture', { tabindex: 0, role: 'group', 'aria-label': label }, h('p.waiting', {}, () => t('loadingImage')));
     this.sized = new ResizeObserver(() => this.#layOut());
     this.sized.observe(this.root);
   }
@@ -153,6 +153,12 @@ export class Picture {
     this.cells = [];
     this.#rest();
     fill(this.root, h('p.waiting', {}, ...children));
+  }
+
+  /** Another language is spoken: what is told of the images in view and on their way. */
+  retell() {
+    for (const wish of [this.shown, this.wish]) for (const image of wish?.images ?? []) if (image) image.alt = this.describe(wish.at);
+    this.#layOut();
   }
 
   /** Fetch again what could not be fetched; answers whether there was anything. */
@@ -277,7 +283,7 @@ export class Picture {
       return;
     }
     wish.failed = true;
-    this.#words(wish, h('p.waiting', {}, t('noImage'), ' ', h('button', { type: 'button', onclick: () => this.retry() }, t('retry'))));
+    this.#words(wish, h('p.waiting', {}, () => t('noImage'), ' ', h('button', { type: 'button', onclick: () => this.retry() }, () => t('retry'))));
     this.#why(wish);
   }
 
@@ -286,7 +292,7 @@ export class Picture {
     const reason = image && await whyNotShown(image.dataset.address);
     if (!reason || wish !== this.wish || this.shown === wish) return;
     clearTimeout(this.again);
-    this.#words(wish, h('p.waiting.refused', {}, t('notDrawn'), h('br'), h('small', { lang: 'en' }, reason)));
+    this.#words(wish, h('p.waiting.refused', {}, () => t('notDrawn'), h('br'), h('small', {}, () => t('technically'), ' ', h('span', { lang: 'en' }, reason))));
   }
 
   #words(wish, text) {

@@ -11,11 +11,11 @@ import { marked, paired } from './versions.js';
 
 const AGAIN_AFTER = 1500;
 
-/** The reports of an exam: what stands, in full; the versions that it replaced, to unfold. A copy of one is not shown again. */
+/** The reports of an exam, which `side()` it is: what stands, in full; the versions that it replaced, to unfold. A copy of one is not shown again. */
 export function reportsOf(shown, study, side) {
-  const region = { role: 'region', 'aria-label': `${side}, ${t('reports')}: ${titleOf(study)}` };
-  const whose = h('p.whose', {}, h('strong', {}, side), ` ${titleOf(study)}, ${dateText(study.study_date)}, ${hospital(shown, study.owner).name}`);
-  if (!study.reports.length) return h('div.reports', region, whose, h('p.none', {}, t('noReport')));
+  const region = { role: 'region', 'aria-label': () => `${side()}, ${t('reports')}: ${titleOf(study)}` };
+  const whose = h('p.whose', {}, h('strong', {}, side), () => ` ${titleOf(study)}, ${dateText(study.study_date)}, ${hospital(shown, study.owner).name}`);
+  if (!study.reports.length) return h('div.reports', region, whose, h('p.none', {}, () => t('noReport')));
   region['data-exams'] = examsOf(shown);
   const documents = new Map();
   for (const report of study.reports.filter(candidate => !candidate.same_as)) {
@@ -38,12 +38,12 @@ function article(shown, study, report, older) {
   const versioned = report.version > 1 || older.length > 0;
   const text = content(shown, study, report);
   return h('article.report', {},
-    h('header', {}, h('h3', {}, report.title || t('reports')),
-      h('p.when', {}, details(report, versioned), status(report), older.length > 0 && [report, older[0]].every(version => version.kind !== 'pdf') && whatChanged(shown, study, report, older[0], text)),
+    h('header', {}, h('h3', {}, () => report.title || t('reports')),
+      h('p.when', {}, () => details(report, versioned), status(report), older.length > 0 && [report, older[0]].every(version => version.kind !== 'pdf') && whatChanged(shown, study, report, older[0], text)),
       h('p.order')),
     text,
-    older.length > 0 && h('details', {}, h('summary', {}, `${t('olderVersions')} (${older.length})`), older.map(version => {
-      const unfolded = h('details.older', {}, h('summary', {}, details(version, true), status(version)));
+    older.length > 0 && h('details', {}, h('summary', {}, () => `${t('olderVersions')} (${older.length})`), older.map(version => {
+      const unfolded = h('details.older', {}, h('summary', {}, () => details(version, true), status(version)));
       unfolded.addEventListener('toggle', () => unfolded.open && unfolded.children.length === 1 && unfolded.append(content(shown, study, version)));
       return unfolded;
     })));
@@ -54,15 +54,18 @@ const STATUSES = { preliminary: 'preliminary', partial: 'partialReport', addendu
 /** What kind of version it is; one that is simply final says nothing. */
 function status(report) {
   const said = report.status ?? (report.preliminary ? 'preliminary' : 'final');
-  return STATUSES[said] ? h(`span.status.${said}`, {}, t(STATUSES[said])) : null;
+  return STATUSES[said] ? h(`span.status.${said}`, {}, () => t(STATUSES[said])) : null;
 }
 
 function details(report, versioned) {
   return [dateText(report.date, report.time), versioned && t('version', { number: report.version })].filter(Boolean).join(' · ');
 }
 
+/** Words where a report is to stand. */
+const waiting = key => h('p.waiting', {}, () => t(key));
+
 function content(shown, study, report) {
-  const place = h('div.text', {}, h('p.waiting', {}, t('reportLoading')));
+  const place = h('div.text', {}, waiting('reportLoading'));
   load(shown, study, report, place);
   return place;
 }
@@ -80,25 +83,25 @@ async function load(shown, study, report, place, again = true) {
       return;
     }
     place.classList.add('failed');
-    fill(place, h('p.waiting', {}, t('reportFailed')), h('button', { type: 'button', onclick: () => { fill(place, h('p.waiting', {}, t('reportLoading'))); load(shown, study, report, place, false); } }, t('retry')));
+    fill(place, waiting('reportFailed'), h('button', { type: 'button', onclick: () => { fill(place, waiting('reportLoading')); load(shown, study, report, place, false); } }, () => t('retry')));
   }
 }
 
 /** A report by its sections; of a text without headings there is one. */
 async function text(shown, study, report) {
   const sections = await sectionsOf(study, report);
-  return sections.length ? sectionParts(sections, section => paragraphs(withCitations(shown, section))) : h('p.waiting', {}, t('reportEmpty'));
+  return sections.length ? sectionParts(sections, section => paragraphs(withCitations(shown, section))) : waiting('reportEmpty');
 }
 
 /** A PDF in its frame, once it is here and is one: a frame by itself would show whatever came instead. */
 async function pdf(study, report) {
   const content = await getPdf(study.study_instance_uid, report.sop_instance_uid, ownerOf(study));
-  if (!content.size) return h('p.waiting', {}, t('reportEmpty'));
-  if (!(await content.slice(0, 1024).text()).includes('%PDF-')) return h('p.waiting', {}, t('reportNoPdf'));
+  if (!content.size) return waiting('reportEmpty');
+  if (!(await content.slice(0, 1024).text()).includes('%PDF-')) return waiting('reportNoPdf');
   const address = URL.createObjectURL(content);
-  const frame = h('iframe.pdf', { src: `${address}#toolbar=0&navpanes=0&view=FitH`, title: report.title || t('reports'), referrerpolicy: 'no-referrer', onload: () => URL.revokeObjectURL(address) });
-  const asSent = h('button', { type: 'button', 'aria-pressed': 'false', onclick: () => asSent.setAttribute('aria-pressed', String(frame.classList.toggle('as-sent'))) }, t('pdfAsSent'));
-  return [h('p.pdf-tools', {}, h('button', { type: 'button', onclick: () => openPdf(content) }, t('pdfOpen')), ' ', asSent), h('p.pdf-note', {}, t('pdfPrint')), frame];
+  const frame = h('iframe.pdf', { src: `${address}#toolbar=0&navpanes=0&view=FitH`, title: () => report.title || t('reports'), referrerpolicy: 'no-referrer', onload: () => URL.revokeObjectURL(address) });
+  const asSent = h('button', { type: 'button', 'aria-pressed': 'false', onclick: () => asSent.setAttribute('aria-pressed', String(frame.classList.toggle('as-sent'))) }, () => t('pdfAsSent'));
+  return [h('p.pdf-tools', {}, h('button', { type: 'button', onclick: () => openPdf(content) }, () => t('pdfOpen')), ' ', asSent), h('p.pdf-note', {}, () => t('pdfPrint')), frame];
 }
 
 /** A PDF in a window of its own, under an address that says nothing and is good for a minute. */
@@ -131,7 +134,7 @@ function paragraphs(pieces) {
 
 /** The button that marks what is different from the version before, in the text itself, and takes the marks away. */
 function whatChanged(shown, study, report, before, place) {
-  const name = details(before, true);
+  const name = () => details(before, true);
   const button = h('button.changes', { type: 'button', 'aria-pressed': 'false', onclick: async () => {
     const wanted = button.getAttribute('aria-pressed') === 'false';
     button.setAttribute('aria-pressed', String(wanted));
@@ -142,15 +145,15 @@ function whatChanged(shown, study, report, before, place) {
       const parts = sectionParts(paired(was, is).map(([section, old]) => ({ ...section, old })), section => marked(section.old, section.text));
       fill(place, parts);
       const equal = !place.querySelector('ins, del');
-      parts[0]?.prepend(h('p.legend', { role: 'status' }, t(equal ? 'changesNone' : 'changesSince', { version: name }),
-        !equal && [' ', h('ins', {}, t('added')), ' ', h('del', {}, t('removed'))]));
+      parts[0]?.prepend(h('p.legend', { role: 'status' }, () => t(equal ? 'changesNone' : 'changesSince', { version: name() }),
+        !equal && [' ', h('ins', {}, () => t('added')), ' ', h('del', {}, () => t('removed'))]));
       partsChanged(place);
     } catch {
       button.setAttribute('aria-pressed', 'false');
       load(shown, study, report, place);
     }
     return undefined;
-  } }, t('changes'));
+  } }, () => t('changes'));
   return button;
 }
 

@@ -11,8 +11,8 @@ export const sectionTitle = section => section.title || (KINDS.has(section.kind)
 
 /** Sections as elements; `told(section)` gives the paragraphs of one. */
 export function sectionParts(sections, told) {
-  return sections.map(section => h('section.part', { 'data-kind': section.kind, 'data-title': sectionTitle(section) },
-    sectionTitle(section) && h('h4', {}, sectionTitle(section)), told(section)));
+  return sections.map(section => h('section.part', { 'data-kind': section.kind, 'data-title': () => sectionTitle(section) },
+    sectionTitle(section) && h('h4', {}, () => sectionTitle(section)), told(section)));
 }
 
 /** An article's sections have come, or have changed: whoever puts them beside others hears of it. */
@@ -25,8 +25,8 @@ export const partsChanged = element => element.dispatchEvent(new Event('contenit
 export class ReportsOfBoth {
   constructor(left, right) {
     Object.assign(this, { left, right });
-    this.both = h('div.both', { tabindex: 0, role: 'region', 'aria-label': t('reports') }, left, right);
-    this.fold = h('button.fold', { type: 'button', 'aria-controls': 'reports', onclick: () => fold(!folded()) }, t('reports'));
+    this.both = h('div.both', { tabindex: 0, role: 'region', 'aria-label': () => t('reports') }, left, right);
+    this.fold = h('button.fold', { type: 'button', 'aria-controls': 'reports', onclick: () => fold(!folded()) }, () => t('reports'));
     this.root = h('div.dock', { id: 'reports' }, h('div.dock-bar', {}, this.fold), this.both);
     this.both.addEventListener('contenitore:parts', () => this.#align());
     this.both.addEventListener('keydown', event => (event.key.startsWith('Arrow') || event.key === ' ') && event.stopPropagation()); // they scroll here
@@ -62,8 +62,8 @@ export class ReportsOfBoth {
     });
     const placed = theirs.map(key => sections.indexOf(key));
     if (placed.some((row, index) => index > 0 && row < placed[index - 1])) {
-      const titles = parts[1].map(part => part.dataset.title).filter(Boolean).join(', ');
-      fill(mains[1].querySelector('.order'), t('sectionsOrder', { titles }));
+      const titles = () => parts[1].map(part => part.dataset.title).filter(Boolean).join(', ');
+      fill(mains[1].querySelector('.order'), () => t('sectionsOrder', { titles: titles() }));
     }
   }
 }

@@ -4,7 +4,7 @@ import { courseName } from './places.js';
 import { courseOf, coursesOf, withEvents } from './course.js';
 import { fill, h } from './dom.js';
 import { currentLanguage, dayOf, dayText, t } from './text.js';
-import { addendumSign, firstOf, hospital, keyOf, newSign, shortName, shortSign, thumbnail, titleOf } from './timeline.js';
+import { addendumSign, aheadSign, firstOf, hospital, isAhead, keyOf, newSign, shortName, shortSign, thumbnail, titleOf } from './timeline.js';
 
 const MOST_COURSES = 6;
 
@@ -12,11 +12,11 @@ const MOST_COURSES = 6;
 export class Strip {
   constructor({ onstep, onpin }) {
     Object.assign(this, { onstep, onpin });
-    this.courses = h('div.courses', { role: 'group', 'aria-label': t('courses') });
-    this.pin = h('button.pin', { type: 'button', id: 'pin', 'aria-pressed': 'false', title: t('pinWhy'), onclick: () => this.onpin() }, t('pin'));
+    this.courses = h('div.courses', { role: 'group', 'aria-label': () => t('courses') });
+    this.pin = h('button.pin', { type: 'button', id: 'pin', 'aria-pressed': 'false', title: () => t('pinWhy'), onclick: () => this.onpin() }, () => t('pin'));
     this.back = h('button.pin.back', { type: 'button', id: 'back', hidden: true, onclick: () => this.onstep(this.first, 'left') });
-    this.list = h('ol.course', { role: 'list', 'aria-label': t('course') });
-    this.root = h('section.strip', { 'aria-label': t('course') }, h('div.row', {}, this.courses, this.back, this.pin), this.list);
+    this.list = h('ol.course', { role: 'list', 'aria-label': () => t('course') });
+    this.root = h('section.strip', { 'aria-label': () => t('course') }, h('div.row', {}, this.courses, this.back, this.pin), this.list);
   }
 
   /** Show the course of the current exam. `chosen` has the keys left and right, `news` the keys of what was not looked at yet. */
@@ -43,7 +43,7 @@ export class Strip {
     const mine = courses.find(({ studies }) => studies.includes(current));
     if (mine && !shown.includes(mine)) shown.push(mine);
     fill(this.courses, shown.map(course => h('button.chip', {
-      type: 'button', 'aria-pressed': String(course === mine), onclick: () => course !== mine && this.onstep(course.newest, 'left'),
+      type: 'button', 'aria-pressed': String(course === mine), onclick: () => course !== mine && this.onstep(course.studies.find(study => !isAhead(this.shown, study)) ?? course.newest, 'left'),
     }, courseName(course, currentLanguage()), ' ', h('span.count', {}, String(course.studies.length)))));
   }
 
@@ -57,7 +57,7 @@ export class Strip {
         h('span.what', {},
           h('span.row', {}, h('span.day', {}, when), h('span.views', {}, study.views?.join(' ') || '')),
           shortSign(this.shown, study.owner),
-          this.news.has(keyOf(study)) && newSign(), addendumSign(study),
+          this.news.has(keyOf(study)) && newSign(), aheadSign(this.shown, study), addendumSign(study),
           h('span.line', {}, lineOf(study)))),
       side ? h('span.side', {}, t(side === 'left' ? 'current' : 'beside')) : h('button.beside', { type: 'button', 'aria-label': t('putBesideThis', { what: titleOf(study), date: when }), onclick: () => this.onstep(study, 'right') }, t('putBeside')));
   }

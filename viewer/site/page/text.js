@@ -11,13 +11,14 @@ const HERE = { timeZone: 'Europe/Rome' };
 /** How dates and numbers are written: in English as in Europe, not as in America. */
 const locale = () => ({ it: 'it-IT', en: 'en-GB' })[language];
 
-/** Load the reader's language: chosen before, else the browser's, else Italian. */
+/** Load the reader's language: chosen before, else the browser's, else Italian. Where it does not come all stays as it is: raises. */
 export async function loadTexts(wanted) {
   const asked = wanted || localStorage.getItem(KEPT) || navigator.languages.map(tag => tag.slice(0, 2)).find(tag => LANGUAGES.includes(tag));
-  language = LANGUAGES.includes(asked) ? asked : 'it';
-  if (wanted) localStorage.setItem(KEPT, language);
-  const answer = await fetch(new URL(`text/${language}.json`, import.meta.url));
+  const meant = LANGUAGES.includes(asked) ? asked : 'it';
+  const answer = await fetch(new URL(`text/${meant}.json`, import.meta.url));
   catalog = await answer.json();
+  language = meant;
+  if (wanted) localStorage.setItem(KEPT, language);
   plural = new Intl.PluralRules(language);
   document.documentElement.lang = language;
 }

@@ -1,6 +1,6 @@
 // Exams as the page tells them: names, signs, counts, small pictures.
 
-import { h } from './dom.js';
+import { h, respeak } from './dom.js';
 import { dateText, t } from './text.js';
 import { imageUrl, whyNotShown } from './session.js';
 
@@ -43,20 +43,28 @@ export const isNoImage = modality => NOT_IMAGES.has(modality);
 /** Whether there is anything to look at in an exam. */
 export const hasImages = study => imagesOf(study) > 0 && !(study.modalities.length && study.modalities.every(isNoImage));
 
-/** The exam that a reading begins with: the one that is read, else the newest with images. */
-export function firstOf({ studies, session }) {
+/** Whether an exam is dated after today at the hospitals: the clock of a console is wrong. */
+export const isAhead = ({ session }, study) => study.study_date > session.today;
+
+/** What says so; null for any other exam. */
+export const aheadSign = (shown, study) => (isAhead(shown, study) ? h('span.ahead', { title: t('aheadWhy') }, t('ahead')) : null);
+
+/** The exam that a reading begins with: the one that is read, else the newest with images that is not dated ahead. */
+export function firstOf(shown) {
+  const { studies, session } = shown;
   const { current } = session;
-  return (current && studies.find(study => keyOf(study) === keyOf(current))) ?? studies.find(hasImages) ?? studies[0] ?? null;
+  return (current && studies.find(study => keyOf(study) === keyOf(current))) ?? studies.find(study => hasImages(study) && !isAhead(shown, study)) ?? studies.find(hasImages) ?? studies[0] ?? null;
 }
 
 /** How many of an exam's instances are images; a dose report is none. */
 export const imagesOf = study => study.images ?? Math.max(0, study.instances - study.reports.length);
 
-/** [in short, in full]: how many images an exam has, and how many frames where one of them is a cine. */
+/** [in short, in full]: how many images an exam has, and how many frames where one of them is a cine; of what is not shown here,
+ *  how many objects. */
 export function countText(study) {
   const count = imagesOf(study);
-  const full = t('images', { count });
-  if (!(study.frames > count)) return [String(count), full];
+  const full = t(count && !hasImages(study) ? 'objects' : 'images', { count });
+  if (!(study.frames > count) || !hasImages(study)) return [String(count), full];
   return [`${count}·${study.frames}`, `${full}, ${t('frames', { count: study.frames })}`];
 }
 
@@ -91,11 +99,16 @@ export function keepThumbnails(studies) {
   for (const key of thumbnails.keys()) if (!kept.has(key)) thumbnails.delete(key);
 }
 
+/** Another language is spoken: the small pictures stay. */
+export function respeakThumbnails() {
+  for (const { frame } of thumbnails.values()) respeak(frame);
+}
+
 /** The small picture of an exam, drawn once, and again when the exam has become complete. */
 export function thumbnail(study) {
   const key = keyOf(study);
   const known = thumbnails.get(key);
-  const state = `${study.complete} ${imagesOf(study) > 0} ${t('smallImageOf')}`;
+  const state = `${study.complete} ${imagesOf(study) > 0}`;
   if (known?.state === state) return known.frame;
   const frame = draw(study);
   thumbnails.set(key, { state, frame });
@@ -108,12 +121,12 @@ function draw(study) {
   if (!imagesOf(study)) return frame;
   const image = h('img', {
     src: imageUrl(`/studies/${study.study_instance_uid}/thumbnail`, { ...ownerOf(study), viewport: '144,144' }),
-    alt: t('smallImageOf', { description: titleOf(study), date: dateText(study.study_date) }), loading: 'lazy', decoding: 'async', referrerpolicy: 'no-referrer',
+    alt: () => t('smallImageOf', { description: titleOf(study), date: dateText(study.study_date) }), loading: 'lazy', decoding: 'async', referrerpolicy: 'no-referrer',
   });
   image.addEventListener('error', async () => {
     image.remove();
     const reason = await whyNotShown(image.src);
-    if (reason) frame.append(h('span.refused', { title: `${t('notDrawn')} ${reason}` }, t('notDrawnShort')));
+    if (reason) frame.append(h('span.refused', { title: () => `${t('notDrawn')} ${t('technically')} ${reason}` }, () => t('notDrawnShort')));
   });
   image.addEventListener('load', () => frame.classList.add('shown'));
   frame.append(image);

@@ -26,8 +26,8 @@ export class Tools {
   constructor(panes, sides, onswap) {
     Object.assign(this, { panes, sides, onswap, look: NEUTRAL, offset: { x: 0, y: 0 }, millimetres: false, windowing: false, blinking: null, alignment: null });
     const button = (id, key, act, pressed = null) => {
-      const shown = key === 'Space' ? t('space') : key;
-      return h('button.tool', { type: 'button', id: `tool-${id}`, 'aria-keyshortcuts': key, title: `${t(id)} (${shown})`, 'aria-pressed': pressed === null ? null : String(pressed), onclick: act }, t(id), h('kbd', { 'aria-hidden': 'true' }, shown));
+      const shown = () => (key === 'Space' ? t('space') : key);
+      return h('button.tool', { type: 'button', id: `tool-${id}`, 'aria-keyshortcuts': key, title: () => `${t(id)} (${shown()})`, 'aria-pressed': pressed === null ? null : String(pressed), onclick: act }, () => t(id), h('kbd', { 'aria-hidden': 'true' }, shown));
     };
     this.buttons = {
       zoom: button('zoom', 'Z', () => this.#zoomOn()),
@@ -42,7 +42,7 @@ export class Tools {
     };
     this.buttons.other.hidden = true;
     this.paper = h('p.paper');
-    this.bar = h('div.tools', { role: 'toolbar', 'aria-label': t('tools') }, Object.values(this.buttons));
+    this.bar = h('div.tools', { role: 'toolbar', 'aria-label': () => t('tools') }, Object.values(this.buttons));
     for (const kind of ['keydown', 'keyup']) this.buttons.blink.addEventListener(kind, event => this.#spaceOnBlink(event));
     sides.addEventListener('dblclick', event => this.#closer(event));
     sides.addEventListener('pointerdown', event => this.#drag(event));

@@ -50,7 +50,7 @@ export function paired(before, after) {
 }
 
 function mark(kind, text) {
-  return h(kind === 'added' ? 'ins' : 'del', {}, h('span.unseen', {}, `${t(kind)}: `), text, h('span.unseen', {}, ` ${t('markEnds')} `));
+  return h(kind === 'added' ? 'ins' : 'del', {}, h('span.unseen', {}, () => `${t(kind)}: `), text, h('span.unseen', {}, () => ` ${t('markEnds')} `));
 }
 
 /** Words and marks, each with the blanks that follow it, which count for nothing in the comparison. */

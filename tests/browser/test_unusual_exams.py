@@ -1,0 +1,79 @@
+"""What the page says of exams that are not as most are: dated ahead, without anything to look at, several on one day."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from chalicelib.domain.cited_priors import may_cite
+from tests.browser import hospital
+from tests.browser.conftest import Open
+from tests.browser.hospital import Patient
+from tests.harness import RunningCity
+
+pytestmark = pytest.mark.usefixtures("browser")
+
+
+def test_an_exam_dated_ahead_says_so_and_no_reading_begins_with_it(open_page: Open, city: RunningCity) -> None:
+    patient, client = Patient(), city.client("maugeri")
+    for name, date in {"RX TORACE OGGI": "20260310", "RX TORACE PRIMA": "20260301", "RX TORACE 2999": "29990101"}.items():
+        hospital.send(client, hospital.chest_film(patient, "maugeri", date, description=name))
+    hospital.wait_for_studies(city, patient, 3)
+    page, _ = open_page(str(hospital.link(city, patient={"id": patient.at["maugeri"]})["url"]))
+    for _ in range(2):
+        expect(page.locator(".pane.left h2")).to_have_text("RX TORACE OGGI")
+        expect(page.locator(".pane.right h2")).to_have_text("RX TORACE PRIMA")
+        page.reload()
+    ahead = page.locator(".exam").filter(has_text="RX TORACE 2999")
+    expect(ahead.locator(".ahead")).to_have_text("data futura")
+    expect(page.locator(".exam .ahead")).to_have_count(1)
+    expect(page.locator(".card .ahead")).to_have_count(1)
+    ahead.get_by_role("button", name="Metti in esame").click()
+    expect(page.locator(".pane.left .ahead")).to_have_text("data futura")
+    expect(page.locator("#back")).to_contain_text("RX TORACE OGGI")
+
+
+def test_what_is_made_from_images_says_what_it_is_and_that_it_is_not_shown_here(open_page: Open, city: RunningCity) -> None:
+    patient, client = Patient(), city.client("maugeri")
+    made = hospital.image(patient, "maugeri", date="20260310", description="SEGMENTAZIONE LESIONI", Modality="SEG")
+    made.SOPClassUID = made.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.66.4"
+    hospital.send(client, made)
+    hospital.wait_for_studies(city, patient, 1)
+    page, _ = open_page(str(hospital.link(city, patient={"id": patient.at["maugeri"]})["url"]))
+    expect(page.locator(".pane.left .picture")).to_contain_text("Non si mostra qui: segmentazione (SEG).")
+    expect(page.locator(".exam .facts")).to_contain_text("1 oggetto, non mostrato qui")
+    page.get_by_role("button", name="EN", exact=True).click()
+    expect(page.locator(".pane.left .picture")).to_contain_text("Not shown here: segmentation (SEG).")
+
+
+def test_a_comparison_of_a_day_with_several_exams_is_copied_with_its_time(open_page: Open, city: RunningCity) -> None:
+    patient, client = Patient(), city.client("maugeri")
+    hospital.send(client, hospital.chest_film(patient, "maugeri", "20260310"))
+    for time in ("080500", "203000"):
+        hospital.send(client, hospital.chest_film(patient, "maugeri", "20260301", StudyTime=time))
+    hospital.wait_for_studies(city, patient, 3)
+    page, _ = open_page(str(hospital.link(city, patient={"id": patient.at["maugeri"]})["url"]))
+    expect(page.locator(".pane.right .when")).to_contain_text("20:30")
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.keyboard.press("c")
+    wanted = "Confronto con RX TORACE PA del 01/03/2026 ore 20:30 (Istituti Clinici Scientifici Maugeri, Pavia)."
+    expect(page.locator(".toast")).to_contain_text(wanted)
+    assert may_cite(wanted)
+
+
+def test_on_a_small_screen_who_the_patient_is_takes_little_of_it_and_the_hospitals_names_are_there_in_full(
+    open_page: Open, city: RunningCity
+) -> None:
+    patient = Patient()
+    hospital.send(city.client("san-matteo"), hospital.chest_film(patient, "san-matteo", "20260301"))
+    hospital.transfer(city, patient)
+    hospital.wait_for_studies(city, patient, 1)
+    page, _ = open_page(str(hospital.link(city, patient={"id": patient.at["maugeri"]})["url"]), width=1280, height=720)
+    transfer = page.locator(".transfer")
+    expect(transfer).to_contain_text("Trasferimento da San Matteo a Maugeri")
+    expect(transfer).to_have_attribute("title", re.compile("Policlinico San Matteo"))
+    box = page.locator(".top").bounding_box()
+    assert box is not None
+    assert box["height"] <= 90

@@ -51,7 +51,10 @@ _READ = re.compile(f"studies|series|instances|wado|studies/[^/]+(?:/(?:{_LEAVES}
 _WRITTEN = re.compile("studies(?:/[^/]+)?|commitment-requests/[^/]+")
 _APPENDED = re.compile(rb"(owner=[a-z0-9-]{1,64})(/[A-Za-z0-9._/-]{1,400})(?:[?&](.*))?")
 """A query of a Retrieve URL of another hospital's, to which a viewer appended what it wants below it, as Weasis does."""
-_ASKED = ("accept", "accept-charset", "content-type", "if-match", "if-modified-since", "if-none-match", "if-unmodified-since")
+_ASKED = (
+    "accept", "accept-charset", "content-encoding", "content-type", "if-match", "if-modified-since", "if-none-match",
+    "if-unmodified-since",
+)  # fmt: skip
 _OF_THE_STORE = ("if-match", "if-modified-since", "if-none-match", "if-range", "if-unmodified-since", "range")
 _ANSWERED = (
     "accept-ranges", "allow", "cache-control", "content-disposition", "content-location", "content-range", "content-type", "etag",

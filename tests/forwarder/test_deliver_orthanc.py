@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import subprocess
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 from deliveries import a_case
 from hospital import until
+from orthanc import running_orthanc
 from pacs import Pacs
 
 from forwarder.service import running
@@ -27,52 +22,14 @@ pytestmark = [
 ]
 
 
-class Orthanc:
-    """Its REST API."""
-
-    def __init__(self, http: int) -> None:
-        self._address = f"http://127.0.0.1:{http}"
-
-    def ask(self, path: str, body: object = None) -> Any:
-        data = None if body is None else json.dumps(body).encode()
-        with urllib.request.urlopen(self._address + path, data, timeout=60) as answer:
-            return json.load(answer)
-
-    def is_up(self) -> bool:
-        with suppress(OSError):
-            return bool(self.ask("/system"))
-        return False
-
-
-@contextmanager
-def running_orthanc(folder: Path, port: int, forwarder: int) -> Iterator[Orthanc]:
-    folder.mkdir()
-    http = free_port()
-    settings = {
-        "StorageDirectory": str(folder), "IndexDirectory": str(folder), "DicomPort": port, "HttpPort": http, "DicomAet": "PACS",
-        "RemoteAccessAllowed": False, "Plugins": [], "LuaScripts": [],
-        "DicomModalities": {"forwarder": ["CONTENITORE", "127.0.0.1", forwarder]},
-    }  # fmt: skip
-    (folder / "orthanc.json").write_text(json.dumps(settings))
-    process = subprocess.Popen(
-        [str(shutil.which("Orthanc")), str(folder / "orthanc.json")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        orthanc = Orthanc(http)
-        until(orthanc.is_up)
-        yield orthanc
-    finally:
-        process.terminate()
-        process.wait(60)
-
-
 def test_orthanc_gets_it_commits_it_sends_it_back_and_gets_nothing_twice(city: RunningCity, tmp_path: Path) -> None:
     port = free_port()
     with a_case(city, tmp_path, Pacs(port=port)) as case:
         films = [case.prior(source=name) for name in ("CT_small.dcm", "MR_small_implicit.dcm", "JPEG2000.dcm")]
         case.send(*films)
         by_api.transfer(city, case.patient)
-        with running_orthanc(tmp_path / "orthanc", port, case.place.port) as orthanc:
+        modalities = {"forwarder": ["CONTENITORE", "127.0.0.1", case.place.port]}
+        with running_orthanc(tmp_path / "orthanc", port, DicomModalities=modalities) as orthanc:
             with running(case.place.config()):
                 state = until(lambda: (now := case.settled(3)) and not now["unconfirmed"] and now, 90)
                 assert state["confirmed"] == {"commitment": 3, "find": 0, "journal": 0}

@@ -28,7 +28,7 @@ from forwarder.header import is_uid
 from forwarder.logs import log
 from forwarder.web.identity import RefusedError
 from forwarder.web.media_types import LONGEST_PARAMETER, StoreBody, holds_metadata, negotiated, store_body
-from forwarder.web.store_answer import Outcome, store_answer
+from forwarder.web.store_answer import StoreOutcome, store_answer
 from forwarder.web.store_body import InstanceFiles, StoredPart, instance_files
 
 ARCHIVE_TAKES = 4_000_000
@@ -76,7 +76,7 @@ class LargeStore:
         outcomes = [
             _outcome(part, _wrong(part, study) or verdicts.get(part.sha256, "processing-failure"), service) for part in parts
         ]
-        return store_answer(outcomes + [Outcome(reason="unsupported-media-type")] * files.foreign, media_type)
+        return store_answer(outcomes + [StoreOutcome(reason="unsupported-media-type")] * files.foreign, media_type)
 
     async def _received(self, request: Request, files: InstanceFiles) -> list[StoredPart]:
         size = 0
@@ -182,12 +182,12 @@ def _wrong(part: StoredPart, study: str | None) -> str | None:
     return "study-mismatch" if part.is_dicom else "not-dicom"
 
 
-def _outcome(part: StoredPart, verdict: str, service: str) -> Outcome:
+def _outcome(part: StoredPart, verdict: str, service: str) -> StoreOutcome:
     """What the answer says of an instance, by the archive's verdict or by why it was not sent there."""
     header = part.header
     sop_class, sop_instance = (header.sop_class_uid or "", header.sop_instance_uid or "") if header else ("", "")
     if header is None or verdict not in GOOD:
-        return Outcome(sop_class, sop_instance, verdict)
+        return StoreOutcome(sop_class, sop_instance, verdict)
     study = f"{service}/studies/{header.study_instance_uid}"
     url = f"{study}/series/{header.text((0x0020, 0x000E)) or ''}/instances/{sop_instance}"
-    return Outcome(sop_class, sop_instance, None, study, url)
+    return StoreOutcome(sop_class, sop_instance, None, study, url)

@@ -33,7 +33,7 @@ Model = dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class StoreOutcome:
     """What became of an instance. `reason`: why it is not stored; None where it is, and where it can be had then."""
 
     sop_class_uid: str = ""
@@ -43,7 +43,7 @@ class Outcome:
     retrieve_url: str = ""
 
 
-def store_answer(outcomes: Sequence[Outcome], media_type: str) -> Response:
+def store_answer(outcomes: Sequence[StoreOutcome], media_type: str) -> Response:
     """200 where all is stored, 202 where some is, 409 where nothing is.
 
     Both UIDs of a failed instance are type 1: what has not both is among Other Failures.
@@ -56,7 +56,7 @@ def store_answer(outcomes: Sequence[Outcome], media_type: str) -> Response:
     return Response(content.encode(), status, {"Cache-Control": "no-store"}, media_type)
 
 
-def _model(outcomes: Sequence[Outcome]) -> Model:
+def _model(outcomes: Sequence[StoreOutcome]) -> Model:
     stored: list[Model] = []
     failed: list[Model] = []
     others: list[Model] = []

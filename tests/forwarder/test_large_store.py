@@ -34,7 +34,7 @@ from forwarder.web import store_answer as large_answer
 from forwarder.web import store_body as large_body
 from forwarder.web.identity import RefusedError
 from forwarder.web.media_types import DICOM, JSON, XML, negotiated, store_body
-from forwarder.web.store_answer import Outcome
+from forwarder.web.store_answer import StoreOutcome
 from forwarder.web.store_body import MultipartFiles
 from tests.harness import on_its_own
 
@@ -188,7 +188,9 @@ STORED_OR_NOT = st.lists(st.tuples(UIDS, UIDS, st.none() | st.sampled_from([*lar
 
 @given(STORED_OR_NOT)
 def test_the_answer_says_what_the_archive_says(outcomes: list[tuple[str, str, str | None, str]]) -> None:
-    ours = [Outcome(sop_class, sop, reason, f"a&b/{study}", f"a&b/{study}/{sop}") for sop_class, sop, reason, study in outcomes]
+    ours = [
+        StoreOutcome(sop_class, sop, reason, f"a&b/{study}", f"a&b/{study}/{sop}") for sop_class, sop, reason, study in outcomes
+    ]
     theirs = [
         StoredInstance(sop_class, sop, f"a&b/{study}/{sop}", f"a&b/{study}")
         if reason is None

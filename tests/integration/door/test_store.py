@@ -23,8 +23,8 @@ from tests.integration.door.test_dicomweb import written
 KIND = 'multipart/related; type="application/dicom"; boundary=edge'
 DICOM, JSON, XML = "application/dicom", "application/dicom+json", "application/dicom+xml"
 PART = b"Content-Type: application/dicom"
-SMALL, LARGE = 32, 1500
-"""Edges of images: of two kilobytes, and of more than the archive takes."""
+SMALL, LARGE = 32, 1800
+"""Edges of images: of two kilobytes, and of 6.5 MB, which no function of the archive takes."""
 
 
 def instance(study: str, number: int = 1, edge: int = SMALL) -> bytes:

@@ -1,8 +1,19 @@
 """The packaged template's operator, institutions' boundary and alarms."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
+
+import cfnlint
+import pytest
+
+from local.iam import policy
+
+NO_RESOURCE = {f"rolesanywhere:{action}" for action in ("CreateProfile", "ImportCrl", "ListCrls", "ListTagsForResource")}
+"""What of the operator's IAM grants on everything or not at all (Service Authorization Reference)."""
+ACCOUNT = "arn:aws:rolesanywhere:eu-south-1:123456789012"
 
 Template = dict[str, Any]
 Resources = Callable[[str], Iterator[tuple[str, Template]]]
@@ -26,18 +37,66 @@ def test_the_boundary_lets_call_this_api_and_nothing_else(template: Template) ->
 
 
 def test_the_operator_makes_no_role_without_the_boundary(template: Template) -> None:
-    statements = template["Resources"]["OperatorPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    statements = _operator(template)
     gives_rights = {"iam:CreateRole", "iam:PutRolePolicy", "iam:PutRolePermissionsBoundary"}
     for statement in statements:
         actions = set(_list(statement["Action"]))
         assert not actions & {"iam:DeleteRolePermissionsBoundary", "iam:AttachRolePolicy"}
         assert all("*" not in action for action in actions)
-        assert "*" not in _list(statement["Resource"])
+        assert actions <= NO_RESOURCE if statement["Resource"] == "*" else "*" not in _list(statement["Resource"])
         if actions & gives_rights:
             assert statement["Condition"]["StringEquals"] == {"iam:PermissionsBoundary": {"Ref": "InstitutionBoundary"}}
         if any(action.startswith("iam:") for action in actions - {"iam:PassRole"}):
             by_stacks_only = {"ForAnyValue:StringEquals": {"aws:CalledVia": "cloudformation.amazonaws.com"}}
             assert by_stacks_only.items() <= statement["Condition"].items(), "who may assume a role is changed by a stack only"
+
+
+def _operator(template: Template) -> list[Template]:
+    statements: list[Template] = template["Resources"]["OperatorPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    return statements
+
+
+def test_the_operators_rights_name_a_resource_exactly_where_iam_knows_one(template: Template) -> None:
+    """By the copy of the Service Authorization Reference that cfn-lint has. A right on a resource that IAM does not ask about
+    is none."""
+    known = json.loads((Path(cfnlint.__file__).parent / "data" / "AdditionalSpecs" / "Policies.json").read_text("utf-8"))
+    everywhere = set()
+    for statement in _operator(template):
+        for action in _list(statement["Action"]):
+            service, name = action.split(":")
+            resources = known[service]["Actions"][name.lower()].get("Resources")
+            assert bool(resources) == (statement["Resource"] != "*"), action
+            everywhere |= set() if resources else {action}
+        if statement["Resource"] == "*":
+            assert statement["Condition"] == {"StringEquals": {"aws:RequestedRegion": {"Ref": "AWS::Region"}}}
+    assert everywhere == NO_RESOURCE
+
+
+@pytest.mark.parametrize(
+    ("action", "resource"),
+    [
+        ("ListCrls", "*"),
+        ("ImportCrl", "*"),
+        ("GetCrl", f"{ACCOUNT}:crl/1"),
+        ("UpdateCrl", f"{ACCOUNT}:crl/1"),
+        ("EnableCrl", f"{ACCOUNT}:crl/1"),
+    ],
+)
+def test_the_operator_publishes_what_was_revoked_and_takes_no_list_away(template: Template, action: str, resource: str) -> None:
+    text = json.dumps(_operator(template))
+    for name, value in (("Partition", "aws"), ("Region", "eu-south-1"), ("AccountId", "123456789012")):
+        text = text.replace(f"${{AWS::{name}}}", value).replace(json.dumps({"Ref": f"AWS::{name}"}), json.dumps(value))
+    rights: Template = {"Statement": json.loads(re.sub(r'\{"Fn::Sub": ("[^"]*")\}', r"\1", text))}
+    here, elsewhere = {"aws:requestedregion": "eu-south-1"}, {"aws:requestedregion": "eu-west-1"}
+
+    def decided(action: str, resource: str, context: dict[str, str]) -> str:
+        return policy.decide([rights], f"rolesanywhere:{action}", resource, context)
+
+    assert decided(action, resource, here) == "allow"
+    if resource == "*":
+        assert decided(action, resource, elsewhere) == "none"
+    for taken in ("DisableCrl", "DeleteCrl", "DisableTrustAnchor", "UpdateTrustAnchor"):
+        assert decided(taken, resource, here) == "none"
 
 
 def test_what_suffers_rings(resources: Resources) -> None:

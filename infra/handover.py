@@ -114,8 +114,8 @@ def firewall(member: Membership) -> str:
     """`firewall.txt`: what is to be let through, in both languages."""
     api = urlsplit(member.api)
     out = [f"{api.hostname}:{api.port or 443}", f"{member.bucket}.s3.{member.region}.amazonaws.com:443"]
-    if member.trust_anchor_arn:
-        out.append(f"rolesanywhere.{member.region}.amazonaws.com:443")
+    gives_credentials = "rolesanywhere" if member.trust_anchor_arn else "sts"
+    out.append(f"{gives_credentials}.{member.region}.amazonaws.com:443")
     listed = "\n".join(f"    TCP {place}" for place in out)
     return (
         f"In uscita, dalla macchina del forwarder / out, from the forwarder's machine:\n{listed}\n"

@@ -97,11 +97,14 @@ def configuration(member: Membership) -> str:
 
 
 def credentials(member: Membership) -> str:
-    """`aws.ini`: how the certificate is exchanged for an hour's credentials of the institution's role."""
+    """`aws.ini`: how the certificate is exchanged for an hour's credentials of the institution's role.
+
+    By a proxy where the environment names one (HTTPS_PROXY), which the helper heeds with `--with-proxy` only.
+    """
     lines = [f"[profile {member.institution}]", f"region = {member.region}"]
     if member.trust_anchor_arn:
         lines.append(
-            f"credential_process = {HELPER} credential-process --certificate {PLACE}/forwarder.pem"
+            f"credential_process = {HELPER} credential-process --with-proxy --certificate {PLACE}/forwarder.pem"
             f" --private-key {PLACE}/forwarder.key --trust-anchor-arn {member.trust_anchor_arn}"
             f" --profile-arn {member.profile_arn} --role-arn {member.role_arn}"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 from dataclasses import replace
 
 import pytest
@@ -23,6 +24,12 @@ CERTIFIED = replace(
     profile_arn="arn:aws:rolesanywhere:eu-south-1:123456789012:profile/2",
     common_name="forwarder.besta",
 )
+
+
+def test_the_credential_helper_heeds_the_proxy_that_the_environment_names() -> None:
+    settings = configparser.ConfigParser()
+    settings.read_string(handover.credentials(CERTIFIED))
+    assert settings["profile besta"]["credential_process"].split()[1:3] == ["credential-process", "--with-proxy"]
 
 
 @pytest.mark.parametrize(("member", "service"), [(MEMBER, "sts"), (CERTIFIED, "rolesanywhere")])

@@ -22,8 +22,9 @@ RUNBOOK = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
 OURS = list(dict.fromkeys(re.findall(r"python -m infra\.((?:operate|audit) [^`\n]+)", RUNBOOK)))
 COMMANDS = {"operate": operate.main, "audit": audit.main}
 AWS = [line.strip() for line in RUNBOOK.replace("\\\n", "").splitlines() if line.startswith("    aws ")]
-ONLY_WHERE_IT_IS_DEPLOYED = {"cloudformation", "dynamodbstreams"}
-"""The functions are in no stack of the local city, whose streams have no API: these are held against AWS's own description."""
+ONLY_WHERE_IT_IS_DEPLOYED = {"cloudformation", "dynamodbstreams", "events", "logs", "sns"}
+"""The functions, their logs and their clock are in no stack of the local city, whose streams have no API, nor has it mails: these
+are held against AWS's own description."""
 
 
 def test_there_are_commands() -> None:

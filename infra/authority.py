@@ -169,6 +169,11 @@ class Authority:
         )
         return signed.public_bytes(serialization.Encoding.PEM)
 
+    def check(self, passphrase: bytes) -> None:
+        """Raises UnusableRequest where there is no authority, or this is not its passphrase."""
+        self._open(passphrase)
+        self.issued()
+
     def issued(self) -> list[Issued]:
         """All that was issued. Raises Unusable where there is no authority."""
         if not self._index.exists():

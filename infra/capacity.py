@@ -30,9 +30,11 @@ ITEM_BYTES = 400 * 1024
 """Bytes of one item (Service quotas)."""
 CONCURRENT = 1000.0
 """Functions at once of an account and region, which a new account may have to ask for (Lambda quotas)."""
-API_RATE = 10_000.0
-"""Requests a second of an account and region at API Gateway (its quotas). The stack lets 500 through (infra/functions.yaml)."""
+API_RATE, API_BURST = 2500, 1250
+"""Requests a second of an account at API Gateway in Milan, and at once (its quotas, "account-level quotas, per Region": a quarter
+of what older regions have)."""
 STACK_RATE = 500.0
+"""What the stack lets through (infra/functions.yaml)."""
 PREFIX_PUTS, PREFIX_GETS = 3500.0, 5500.0
 """Requests a second of one prefix of a bucket (S3 User Guide, "Best practices design patterns"), which it divides by itself."""
 STREAM_LAG = 300.0
@@ -122,7 +124,13 @@ def uses(load: Workload, times: float = TIMES) -> list[Use]:
         Use("key F#OFFERED#<hour>: what is announced", busy.instances / 500 * 22 + busy.studies, KEY_WRITES, "WU/s"),
         Use("table: writing", written, TABLE_UNITS, "WU/s", "asked of AWS"),
         Use("table: reading", read, TABLE_UNITS, "RU/s", "asked of AWS"),
-        Use("API: requests", busy.calls, STACK_RATE, "a second", "ThrottlingRateLimit of the stack, 10,000 of the account"),
+        Use(
+            "API: requests",
+            busy.calls,
+            STACK_RATE,
+            "a second",
+            f"ThrottlingRateLimit of the stack, {API_RATE:,} of the account in Milan (burst {API_BURST:,})",
+        ),
         Use("functions at once", invocations, CONCURRENT, "at once", "asked of AWS"),
         Use("indexers at once", batches * BATCH_SECONDS, INDEXERS, "at once", "MaximumConcurrency of the stack"),
         Use("bucket: PUT below instances/", busy.instances, PREFIX_PUTS, "a second", "S3 divides prefixes by itself"),

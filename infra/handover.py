@@ -97,11 +97,14 @@ def configuration(member: Membership) -> str:
 
 
 def credentials(member: Membership) -> str:
-    """`aws.ini`: how the certificate is exchanged for an hour's credentials of the institution's role."""
+    """`aws.ini`: how the certificate is exchanged for an hour's credentials of the institution's role.
+
+    By a proxy where the environment names one (HTTPS_PROXY), which the helper heeds with `--with-proxy` only.
+    """
     lines = [f"[profile {member.institution}]", f"region = {member.region}"]
     if member.trust_anchor_arn:
         lines.append(
-            f"credential_process = {HELPER} credential-process --certificate {PLACE}/forwarder.pem"
+            f"credential_process = {HELPER} credential-process --with-proxy --certificate {PLACE}/forwarder.pem"
             f" --private-key {PLACE}/forwarder.key --trust-anchor-arn {member.trust_anchor_arn}"
             f" --profile-arn {member.profile_arn} --role-arn {member.role_arn}"
         )
@@ -114,8 +117,8 @@ def firewall(member: Membership) -> str:
     """`firewall.txt`: what is to be let through, in both languages."""
     api = urlsplit(member.api)
     out = [f"{api.hostname}:{api.port or 443}", f"{member.bucket}.s3.{member.region}.amazonaws.com:443"]
-    if member.trust_anchor_arn:
-        out.append(f"rolesanywhere.{member.region}.amazonaws.com:443")
+    gives_credentials = "rolesanywhere" if member.trust_anchor_arn else "sts"
+    out.append(f"{gives_credentials}.{member.region}.amazonaws.com:443")
     listed = "\n".join(f"    TCP {place}" for place in out)
     return (
         f"In uscita, dalla macchina del forwarder / out, from the forwarder's machine:\n{listed}\n"

@@ -37,6 +37,10 @@ class UnusableOption(Exception):
     """What was asked cannot be done as asked; the message names the option."""
 
 
+class NotAllDone(Exception):
+    """The institution is out, but not all that was asked besides was done; the message says what is left."""
+
+
 @dataclass(frozen=True)
 class Trust:
     """Who may assume the institution's role: principals of its own account, certificates of one authority."""
@@ -285,13 +289,23 @@ def _adt_codes(given: list[str]) -> dict[str, str]:
     return codes
 
 
-def _revoke(options: argparse.Namespace, session: Any) -> None:
-    """The certificates of one that is taken out are revoked, and where its trust anchor is named, that is told to AWS."""
-    name = options.certificate_cn or _common_name(options.id)
+def _opened(options: argparse.Namespace) -> bytes:
+    """The passphrase that opens the authority whose certificates are to be revoked. Raises UnusableOption."""
     try:
-        count, crl = handover.revoke(authority.Authority(options.authority), name, authority.passphrase(), datetime.now(UTC))
+        given = authority.passphrase()
+        authority.Authority(options.authority).check(given)
     except authority.UnusableRequest as error:
         raise UnusableOption(str(error)) from error
+    return given
+
+
+def _revoke(options: argparse.Namespace, session: Any, passphrase: bytes) -> None:
+    """The certificates of one that is taken out are revoked, and where its trust anchor is named, that is told to AWS.
+
+    Raises ClientError, BotoCoreError, after the list was written.
+    """
+    name = options.certificate_cn or _common_name(options.id)
+    count, crl = handover.revoke(authority.Authority(options.authority), name, passphrase, datetime.now(UTC))
     (options.authority / "crl.pem").write_bytes(crl)
     print(f"{name}: {count} certificates revoked; {options.authority / 'crl.pem'} says so")
     if options.trust_anchor_arn:
@@ -310,25 +324,46 @@ def confirm(options: argparse.Namespace, registry: RegistryClient) -> None:
 
 
 def remove(options: argparse.Namespace, session: Any, registry: RegistryClient) -> None:
-    """Take the institution out: its role is a stranger from now on. With --delete-stack the role goes too."""
+    """Take the institution out: its role is a stranger from now on. With --delete-stack the role goes too; with --authority its
+    certificates are revoked. What fails of these two does not keep back the other.
+
+    Raises UnusableOption, before anything is done; RegistryRefused; NotAllDone.
+    """
     name = role_name(options.city, options.id)
     if options.dry_run:
         print(f"  remove   {registry.api}/institutions/{options.id}")
         if options.delete_stack:
             print(f"  delete   stack {name}")
+        if options.authority:
+            print(f"  revoke   certificates of {options.certificate_cn or _common_name(options.id)}")
         print("Dry run: nothing was done.")
         return
-    if options.authority:
-        _revoke(options, session)
+    passphrase = _opened(options) if options.authority else b""
     was_registered = registry.delete(options.id)
     print(f"{options.id}: {'no longer registered' if was_registered else 'was not registered'}")
+    left: list[str] = []
     if options.delete_stack:
-        cloudformation = session.client("cloudformation")
-        if stacks.describe(cloudformation, name):
-            stacks.delete(cloudformation, name)
-            print(f"{name}: deleted")
-        else:
-            print(f"{name}: there is no such stack")
+        try:
+            _delete_stack(session, name)
+        except (StackFailed, ClientError, BotoCoreError) as error:
+            left.append(f"the stack {name} is there still: {error}")
+    if options.authority:
+        try:
+            _revoke(options, session, passphrase)
+        except (ClientError, BotoCoreError) as error:
+            left.append(f"that its certificates are revoked is not published: {error}")
+    if left:
+        raise NotAllDone(f"{options.id} is no member any more, but {'; '.join(left)}. The same command again does what is left.")
+
+
+def _delete_stack(session: Any, name: str) -> None:
+    """Raises StackFailed, ClientError, BotoCoreError."""
+    cloudformation = session.client("cloudformation")
+    if stacks.describe(cloudformation, name):
+        stacks.delete(cloudformation, name)
+        print(f"{name}: deleted")
+    else:
+        print(f"{name}: there is no such stack")
 
 
 def _trust(options: argparse.Namespace, city: dict[str, str]) -> Trust:
@@ -462,7 +497,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _arguments().parse_args(arguments)
     try:
         _carry_out(options)
-    except (StackFailed, RegistryRefused, BotoCoreError, ClientError, requests.RequestException) as error:
+    except (StackFailed, RegistryRefused, NotAllDone, BotoCoreError, ClientError, requests.RequestException) as error:
         print(f"onboard: {error}", file=sys.stderr)
         return 1
     except (UnusableOption, where.NoSuchCity, OSError, json.JSONDecodeError) as error:

@@ -18,17 +18,18 @@ from forwarder.alerts import Trouble
 from forwarder.errors import ArchiveError, Failure
 
 SKEW_TOLERATED = 60.0  # seconds; API Gateway tolerates 300
-CANNOT_BE_HAD = (BotoCoreError, ClientError, OSError, ValueError, KeyError)
-"""What botocore raises for credentials: its own errors, and those of a `credential_process` that is missing or says no JSON."""
+CANNOT_BE_HAD = (BotoCoreError, ClientError, OSError, ValueError, KeyError, RuntimeError)
+"""What botocore raises for credentials: its own errors, those of a `credential_process` that is missing or says no JSON, and
+RuntimeError where what was given is expired by this machine's clock."""
 
 
 def _why(error: Exception) -> str:
     """In words; what is not botocore's own may quote what a program printed, which could be a secret."""
-    return (
-        str(error)
-        if isinstance(error, BotoCoreError)
-        else f"the program or service that gives them failed ({type(error).__name__})"
-    )
+    if isinstance(error, BotoCoreError):
+        return str(error)
+    if isinstance(error, RuntimeError):
+        return "what was given is expired by this machine's clock: is the clock right?"
+    return f"the program or service that gives them failed ({type(error).__name__})"
 
 
 class Clock:

@@ -36,6 +36,10 @@ WEB = Path(queue_page.__file__).parent
 TEXTS = {language: json.loads((WEB / f"{language}.json").read_text()) for language in ("it", "en")}
 CAN_BE_WRONG = [*Trouble, *(failure.value for failure in Failure)]
 CAN_BE_THE_REASON = [*REASONS, *Reason]
+EXPIRED = json.dumps(
+    {"Version": 1, "AccessKeyId": "A", "SecretAccessKey": "B", "SessionToken": "C", "Expiration": "2020-01-01T00:00:00Z"}
+)
+"""What a helper gives, by a clock that is ahead of it."""
 
 
 class TestTexts:
@@ -323,7 +327,9 @@ class TestTroubles:
         assert {sender["calling"] for sender in senders} == {"CT1", "CT2"}
         assert all(abs(sender["last_at"] - time.time()) < 300 for sender in senders)
 
-    @pytest.mark.parametrize("program", ["/does/not/exist", "/bin/echo no json", "/bin/false", "/bin/echo {}"])
+    @pytest.mark.parametrize(
+        "program", ["/does/not/exist", "/bin/echo no json", "/bin/false", "/bin/echo {}", f"/bin/echo '{EXPIRED}'"]
+    )
     def test_credentials_that_cannot_be_had_are_told_and_taken_once_they_can(self, archive, credentials, tmp_path, program: str):
         """As with Roles Anywhere, when a machine starts while the line is down: it receives, and sends later."""
         place = hospital(tmp_path, archive.url)

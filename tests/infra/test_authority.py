@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import grp
+import os
+import re
 import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,9 +13,11 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 
 from infra import authority
 from infra.authority import Authority, UnusableRequest
+from infra.package import ROOT
 
 SECRET = b"a long enough passphrase"
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -79,6 +84,56 @@ def test_renewing_keeps_the_old_one_until_it_ends(ca: Authority, tmp_path: Path)
     ca.issue("forwarder.sm", csr, 365, SECRET, NOW + timedelta(days=5))
     assert [certificate.holds(NOW + timedelta(days=6)) for certificate in ca.issued()] == [True, True]
     assert [certificate.holds(NOW + timedelta(days=11)) for certificate in ca.issued()] == [False, True]
+
+
+def _of_the_manual(heading: str, folder: Path) -> list[str]:
+    """The commands of a part of docs/certificates.md, in a folder that stands for the forwarder's machine."""
+    section = (ROOT / "docs" / "certificates.md").read_text(encoding="utf-8").split(f"**{heading}", 1)[1].split("\n**", 1)[0]
+    found = re.findall(r"^ {4}((?:openssl|install|rm) (?:[^\n]|\\\n)*)", section.replace("\\\n", " "), re.MULTILINE)
+    assert found
+    group = grp.getgrgid(os.getgid()).gr_name
+    return [text.replace("/etc/contenitore", str(folder)).replace("-g contenitore", f"-g {group}") for text in found]
+
+
+def test_who_renews_by_the_manual_keeps_the_key_in_use_and_its_certificate_until_the_new_ones_are_there(
+    ca: Authority, tmp_path: Path
+) -> None:
+    place, key = tmp_path / "contenitore", tmp_path / "contenitore" / "forwarder.key"
+    place.mkdir()
+
+    def typed(command: str) -> None:
+        subprocess.run(["sh", "-ec", command], cwd=tmp_path, check=True, capture_output=True, timeout=60)
+
+    def certified() -> x509.Certificate:
+        return ca.issue("forwarder.sm", (tmp_path / "forwarder.csr").read_bytes(), 365, SECRET, NOW)
+
+    def sent(certificate: x509.Certificate) -> None:
+        (tmp_path / "forwarder.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+
+    def key_fits() -> bool:
+        held = serialization.load_pem_private_key(key.read_bytes(), None).public_key()
+        return held == x509.load_pem_x509_certificate((place / "forwarder.pem").read_bytes()).public_key()
+
+    (first,) = _of_the_manual("A hospital's certificate.", place)
+    typed(first)
+    (place / "forwarder.pem").write_bytes(certified().public_bytes(serialization.Encoding.PEM))
+    used = key.read_bytes()
+    asks, puts = _of_the_manual("Renewing", place)
+    typed(asks)
+    assert key.read_bytes() == used
+    sent(certified())
+    typed(puts)
+    assert key_fits()
+    asks, *puts = _of_the_manual("A new key", place)
+    typed(asks)
+    assert key.read_bytes() == used
+    sent(certified())
+    assert key_fits()
+    typed("\n".join(puts))
+    assert key.read_bytes() != used
+    assert key_fits()
+    assert sorted(path.name for path in place.iterdir()) == ["forwarder.key", "forwarder.pem"]
+    assert key.stat().st_mode & 0o777 == 0o640
 
 
 def test_it_never_outlives_its_authority_and_the_key_is_unreadable_without_the_passphrase(ca: Authority, tmp_path: Path) -> None:

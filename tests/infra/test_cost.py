@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from infra import capacity, cost, workload
+from infra import capacity, cost, templates, workload
 from infra.package import ROOT
 
 PRICE, ONE = workload.prices(), workload.counted()
@@ -73,6 +73,15 @@ def test_waiting_in_a_function_costs_many_times_what_asking_does() -> None:
 def test_half_of_each_limit_is_left_for_the_city_and_for_the_region_what_nobody_raises() -> None:
     assert all(use.share <= capacity.HALF for use in capacity.uses(workload.PAVIA))
     assert all(use.share <= capacity.HALF for use in capacity.uses(workload.LOMBARDY) if not use.raised)
+
+
+def test_the_stack_lets_no_more_through_than_an_account_in_milan_may_have() -> None:
+    """API Gateway's quotas: 2,500 requests a second and 1,250 at once there, where older regions have 10,000 and 5,000."""
+    assert (capacity.API_RATE, capacity.API_BURST) == (2500, 1250)
+    settings = templates.load(templates.FUNCTIONS)["Resources"]["RestAPI"]["Properties"]["MethodSettings"]
+    (of_all,) = [setting for setting in settings if setting["ResourcePath"] == "/*"]
+    assert of_all["ThrottlingRateLimit"] == capacity.STACK_RATE < capacity.API_RATE
+    assert of_all["ThrottlingBurstLimit"] < capacity.API_BURST
 
 
 def test_what_breaks_first_is_found_where_its_limit_is_reached() -> None:

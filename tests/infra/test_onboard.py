@@ -4,6 +4,7 @@ import json
 import os
 import threading
 import warnings
+from base64 import b64decode
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,14 +13,18 @@ from typing import Any
 
 import boto3
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from moto.server import ThreadedMotoServer
 
-from infra import onboard
+from infra import authority, onboard
 from infra.templates import CITY
 
 ISSUER = "2.16.840.1.113883.2.9.99.4.4.1"
 ROOT_PRINCIPAL = "arn:aws:iam::210987654321:root"
 ROLE = "arn:aws:iam::123456789012:role/contenitore-institution-besta"
+ANCHOR = "arn:aws:rolesanywhere:eu-south-1:123456789012:trust-anchor/11111111-2222-3333-4444-555555555555"
 
 pytestmark = pytest.mark.filterwarnings("ignore:Tried to parse:UserWarning")
 
@@ -325,6 +330,113 @@ def test_an_institution_is_taken_out_and_its_role_only_when_asked(
     assert "contenitore-institution-besta" not in _roles(aws)
     assert _onboard(endpoints, "--remove", "--delete-stack") == 0
     assert "there is no such stack" in capsys.readouterr().out
+
+
+@dataclass
+class RolesAnywhere:
+    """What the stub has of revocation lists, by trust anchor; refused while somebody lacks the right."""
+
+    url: str = ""
+    lists: dict[str, bytes] = field(default_factory=dict)
+    refuses: bool = False
+
+
+@pytest.fixture
+def roles_anywhere(endpoints: Path) -> Iterator[RolesAnywhere]:
+    """The two calls that a first publishing makes (ListCrls, ImportCrl), found by the operator's profile."""
+    state = RolesAnywhere()
+
+    class Handler(BaseHTTPRequestHandler):
+        def _serve(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or b"{}")
+            status, answer = 200, json.dumps({"crls": []})
+            if state.refuses:
+                right = f"User: operator is not authorized to perform: rolesanywhere:{self.command}"
+                status, answer = 403, json.dumps({"message": right})
+            elif self.command == "POST":
+                state.lists[body["trustAnchorArn"]] = b64decode(body["crlData"])
+                status, answer = 201, json.dumps({"crl": {"crlId": "1"}})
+            self.send_response(status)
+            self.send_header("x-amzn-ErrorType", "AccessDeniedException")
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer.encode())
+
+        do_GET = do_POST = _serve
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Quiet."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    state.url = f"http://127.0.0.1:{server.server_address[1]}"
+    with endpoints.with_name("config").open("a") as config:
+        config.write(f"services = here\n[services here]\nrolesanywhere =\n  endpoint_url = {state.url}\n")
+    yield state
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def certified(endpoints: Path, tmp_path: Path, api: Api) -> Iterator[list[str]]:
+    """Besta is in, with a certificate; the options with which it is taken out, certificate and role with it."""
+    ca, csr = tmp_path / "ca", tmp_path / "forwarder.csr"
+    key = ec.generate_private_key(ec.SECP256R1())
+    request = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([])).sign(key, hashes.SHA256())
+    csr.write_bytes(request.public_bytes(serialization.Encoding.PEM))
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv(authority.PASSPHRASE, "a passphrase of the city")
+        assert authority.main([str(ca), "init"]) == 0
+        trust = ["--trust-anchor-arn", ANCHOR, "--authority", str(ca)]
+        assert _onboard(endpoints, *trust, "--csr", str(csr), "--out", str(tmp_path / "besta")) == 0
+        yield ["--remove", "--delete-stack", *trust]
+
+
+def test_who_is_taken_out_is_no_member_and_has_no_role_though_the_revocation_cannot_be_published(
+    endpoints: Path, aws: str, api: Api, roles_anywhere: RolesAnywhere, certified: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    roles_anywhere.refuses = True
+    assert _onboard(endpoints, *certified) == 1
+    assert api.registered == {}
+    assert "contenitore-institution-besta" not in _roles(aws)
+    told = capsys.readouterr()
+    assert "forwarder.besta: 1 certificates revoked" in told.out
+    assert "besta is no member any more" in told.err
+    assert "not published" in told.err
+    assert "not authorized to perform: rolesanywhere:GET" in told.err
+    assert "The same command again does what is left." in told.err
+    roles_anywhere.refuses = False
+    assert _onboard(endpoints, *certified) == 0
+    listed = x509.load_pem_x509_crl(roles_anywhere.lists[ANCHOR])
+    assert len(list(listed)) == 1
+
+
+def test_a_stack_that_stays_keeps_no_revocation_back(
+    endpoints: Path, api: Api, roles_anywhere: RolesAnywhere, certified: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.MonkeyPatch.context() as stays:
+
+        def fails(_: object, name: str) -> None:
+            raise onboard.StackFailed(f"{name}: Role: must delete policies first")
+
+        stays.setattr(onboard.stacks, "delete", fails)
+        assert _onboard(endpoints, *certified) == 1
+    assert api.registered == {}
+    assert list(roles_anywhere.lists) == [ANCHOR]
+    assert "the stack contenitore-institution-besta is there still: " in capsys.readouterr().err
+    assert _onboard(endpoints, *certified) == 0
+
+
+def test_nothing_is_touched_where_the_authority_does_not_open(
+    endpoints: Path, api: Api, certified: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv(authority.PASSPHRASE, "another one")
+        assert _onboard(endpoints, *certified) == 2
+    assert "passphrase" in capsys.readouterr().err
+    assert "besta" in api.registered
 
 
 @pytest.mark.parametrize(

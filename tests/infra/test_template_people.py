@@ -1,8 +1,24 @@
 """The packaged template's operator, institutions' boundary and alarms."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
+
+import cfnlint
+import pytest
+
+from infra.package import ROOT
+from local.iam import policy
+
+NO_RESOURCE = {
+    "cloudwatch:GetMetricData",  # a “dataset” is none of the metrics that AWS counts by itself
+    "events:ListRules",
+    *(f"rolesanywhere:{action}" for action in ("CreateProfile", "ImportCrl", "ListCrls", "ListTagsForResource")),
+}
+"""What of the operator's IAM grants on everything or not at all (Service Authorization Reference)."""
+ACCOUNT = "arn:aws:rolesanywhere:eu-south-1:123456789012"
 
 Template = dict[str, Any]
 Resources = Callable[[str], Iterator[tuple[str, Template]]]
@@ -26,18 +42,109 @@ def test_the_boundary_lets_call_this_api_and_nothing_else(template: Template) ->
 
 
 def test_the_operator_makes_no_role_without_the_boundary(template: Template) -> None:
-    statements = template["Resources"]["OperatorPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    statements = _operator(template)
     gives_rights = {"iam:CreateRole", "iam:PutRolePolicy", "iam:PutRolePermissionsBoundary"}
     for statement in statements:
         actions = set(_list(statement["Action"]))
         assert not actions & {"iam:DeleteRolePermissionsBoundary", "iam:AttachRolePolicy"}
         assert all("*" not in action for action in actions)
-        assert "*" not in _list(statement["Resource"])
+        assert actions <= NO_RESOURCE if statement["Resource"] == "*" else "*" not in _list(statement["Resource"])
         if actions & gives_rights:
             assert statement["Condition"]["StringEquals"] == {"iam:PermissionsBoundary": {"Ref": "InstitutionBoundary"}}
         if any(action.startswith("iam:") for action in actions - {"iam:PassRole"}):
             by_stacks_only = {"ForAnyValue:StringEquals": {"aws:CalledVia": "cloudformation.amazonaws.com"}}
             assert by_stacks_only.items() <= statement["Condition"].items(), "who may assume a role is changed by a stack only"
+
+
+def _operator(template: Template) -> list[Template]:
+    """All that the operator's role may."""
+    of_the_role = [
+        resource["Properties"]["PolicyDocument"]["Statement"]
+        for resource in template["Resources"].values()
+        if resource["Type"] == "AWS::IAM::ManagedPolicy" and {"Ref": "OperatorRole"} in resource["Properties"].get("Roles", [])
+    ]
+    assert len(of_the_role) == 2
+    return [statement for statements in of_the_role for statement in statements]
+
+
+def test_the_operators_rights_name_a_resource_exactly_where_iam_knows_one(template: Template) -> None:
+    """By the copy of the Service Authorization Reference that cfn-lint has. A right on a resource that IAM does not ask about
+    is none."""
+    known = json.loads((Path(cfnlint.__file__).parent / "data" / "AdditionalSpecs" / "Policies.json").read_text("utf-8"))
+    everywhere = set()
+    for statement in _operator(template):
+        for action in _list(statement["Action"]):
+            service, name = action.split(":")
+            resources = known[service]["Actions"][name.lower()].get("Resources", [])
+            resources = [kind for kind in resources if kind != "dataset"]
+            assert bool(resources) == (statement["Resource"] != "*"), action
+            everywhere |= set() if resources else {action}
+        if statement["Resource"] == "*":
+            assert statement["Condition"] == {"StringEquals": {"aws:RequestedRegion": {"Ref": "AWS::Region"}}}
+    assert everywhere == NO_RESOURCE
+
+
+@pytest.mark.parametrize(
+    ("action", "resource"),
+    [
+        ("ListCrls", "*"),
+        ("ImportCrl", "*"),
+        ("GetCrl", f"{ACCOUNT}:crl/1"),
+        ("UpdateCrl", f"{ACCOUNT}:crl/1"),
+        ("EnableCrl", f"{ACCOUNT}:crl/1"),
+    ],
+)
+def test_the_operator_publishes_what_was_revoked_and_takes_no_list_away(template: Template, action: str, resource: str) -> None:
+    text = json.dumps(_operator(template))
+    for name, value in (("Partition", "aws"), ("Region", "eu-south-1"), ("AccountId", "123456789012")):
+        text = text.replace(f"${{AWS::{name}}}", value).replace(json.dumps({"Ref": f"AWS::{name}"}), json.dumps(value))
+    rights: Template = {"Statement": json.loads(re.sub(r'\{"Fn::Sub": ("[^"]*")\}', r"\1", text))}
+    here, elsewhere = {"aws:requestedregion": "eu-south-1"}, {"aws:requestedregion": "eu-west-1"}
+
+    def decided(action: str, resource: str, context: dict[str, str]) -> str:
+        return policy.decide([rights], f"rolesanywhere:{action}", resource, context)
+
+    assert decided(action, resource, here) == "allow"
+    if resource == "*":
+        assert decided(action, resource, elsewhere) == "none"
+    for taken in ("DisableCrl", "DeleteCrl", "DisableTrustAnchor", "UpdateTrustAnchor"):
+        assert decided(taken, resource, here) == "none"
+
+
+def test_the_operator_may_look_where_the_runbook_sends_it_and_reads_no_image_there(template: Template) -> None:
+    allowed: dict[str, list[Any]] = {}
+    looks = template["Resources"]["OperatorLooksPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    for statement in looks:
+        for action in _list(statement["Action"]):
+            allowed[action] = _list(statement["Resource"])
+    assert set(allowed) == {
+        "logs:FilterLogEvents", "logs:GetLogEvents", "logs:GetQueryResults", "logs:StartQuery",
+        "cloudwatch:GetDashboard", "cloudwatch:GetMetricData", "events:ListRules", "sns:ListSubscriptionsByTopic",
+    }  # fmt: skip
+    logs = {name for name, resource in template["Resources"].items() if resource["Type"] == "AWS::Logs::LogGroup"}
+    for action in ("FilterLogEvents", "GetLogEvents", "GetQueryResults", "StartQuery"):
+        assert allowed[f"logs:{action}"] == [{"Fn::GetAtt": [name, "Arn"]} for name in _in_order(allowed[f"logs:{action}"])]
+        assert set(_in_order(allowed[f"logs:{action}"])) == logs
+    runbook = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
+    named = {template["Outputs"][name]["Value"]["Ref"] for name in re.findall(r"output `(\w+(?:LogName|TopicArn))`", runbook)}
+    assert len(named) > 8
+    assert named <= logs | {resource["Ref"] for resource in allowed["sns:ListSubscriptionsByTopic"]}
+
+
+def _in_order(resources: list[Any]) -> list[str]:
+    return [resource["Fn::GetAtt"][0] for resource in resources]
+
+
+@pytest.mark.parametrize("name", ["OperatorPolicy", "OperatorLooksPolicy"])
+def test_a_policy_of_the_operators_is_not_too_long_for_iam(template: Template, name: str) -> None:
+    """6,144 characters without white space, references as long as they get."""
+    document = json.dumps(template["Resources"][name]["Properties"]["PolicyDocument"], separators=(",", ":"))
+    lengths = {"Partition": 3, "Region": 10, "AccountId": 12, "StackName": 30}
+    for variable, length in lengths.items():
+        document = document.replace(f"${{AWS::{variable}}}", "x" * length)
+    document = re.sub(r'\{"Fn::Sub":("[^"]*")\}', r"\1", document)
+    document = re.sub(r'\{"(?:Ref|Fn::GetAtt)":[^}]*\}', json.dumps("x" * 130), document)
+    assert len(document) < 6144
 
 
 def test_what_suffers_rings(resources: Resources) -> None:

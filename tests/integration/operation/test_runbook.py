@@ -22,8 +22,9 @@ RUNBOOK = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
 OURS = list(dict.fromkeys(re.findall(r"python -m infra\.((?:operate|audit) [^`\n]+)", RUNBOOK)))
 COMMANDS = {"operate": operate.main, "audit": audit.main}
 AWS = [line.strip() for line in RUNBOOK.replace("\\\n", "").splitlines() if line.startswith("    aws ")]
-ONLY_WHERE_IT_IS_DEPLOYED = {"cloudformation", "dynamodbstreams"}
-"""The functions are in no stack of the local city, whose streams have no API: these are held against AWS's own description."""
+ONLY_WHERE_IT_IS_DEPLOYED = {"cloudformation", "dynamodbstreams", "events", "logs", "sns"}
+"""The functions, their logs and their clock are in no stack of the local city, whose streams have no API, nor has it mails: these
+are held against AWS's own description."""
 
 
 def test_there_are_commands() -> None:
@@ -84,6 +85,8 @@ def _described(service: str, operation: str, parameters: dict[str, Any]) -> None
 def _as_typed(shape: Any, value: str) -> Any:
     """As the command line reads a value for a shape; a switch has none."""
     kind = shape.type_name if shape is not None else "string"
+    if kind == "integer":
+        return int(value)
     if kind == "structure":
         return dict(pair.split("=") for pair in value.split(","))
     return [value] if kind == "list" else True if kind == "boolean" else value
@@ -97,6 +100,22 @@ FIRST_AWS = [line.strip() for line in FIRST.splitlines() if line.startswith("   
 def test_what_is_tried_at_a_first_deployment_is_a_call_that_aws_has(command: str) -> None:
     _, service, operation, *options = shlex.split(command.replace("ACCOUNT", "123456789012"))
     _described(service, operation, _parameters(options))
+
+
+AFTER_A_FAILED_ONE = re.findall(
+    r"^ {6}(aws .+)", (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8").split("## Updates and rollback")[1], re.MULTILINE
+)
+
+
+def test_what_is_typed_after_a_first_deployment_that_failed_is_what_aws_has_and_lets_the_table_go() -> None:
+    calls: dict[str, list[str]] = {}
+    for command in AFTER_A_FAILED_ONE:
+        _, service, operation, *options = shlex.split(command)
+        parameters = _parameters([option.replace("--no-deletion", "--deletion") for option in options])
+        _described(service, operation, parameters)
+        calls[operation] = options
+    assert list(calls)[-4:] == ["update-table", "delete-table", "delete-stack", "schedule-key-deletion"]
+    assert "--no-deletion-protection-enabled" in calls["update-table"]
 
 
 def test_each_line_of_the_first_deployments_list_has_its_command() -> None:

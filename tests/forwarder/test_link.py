@@ -7,9 +7,10 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from urllib3 import HTTPResponse
 
 from forwarder.archive import link
-from forwarder.archive.client import classify
+from forwarder.archive.client import classify, failed
 from forwarder.archive.link import ConcurrencyWindow, End, Link, TokenBucket, of_day
 from forwarder.archive.retry import PLANS, bound, pause
 from forwarder.config import LimitConfig, UrgentConfig
@@ -107,6 +108,19 @@ def test_an_answer_of_the_archive_says_nothing_of_its_store():
 )
 def test_answers_are_told_apart(status, body, kind):
     assert classify(status, body) is kind
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"message": "not authorized"}',
+        b'{"Message": "not authorized"}',
+        b'{"title": "not", "detail": "not authorized"}',
+        b"<Error><Code>AccessDenied</Code><Message>not authorized</Message></Error>",
+    ],
+)
+def test_what_gateway_iam_archive_and_store_say_is_told(body: bytes):
+    assert str(failed(HTTPResponse(body, status=403), "GET /health")) == "GET /health was answered with 403: not authorized"
 
 
 class TestWindow:

@@ -72,6 +72,10 @@ def _of_table(name: str) -> Metric:
     return Metric("AWS/DynamoDB", name, ("TableName", "${Table}"))
 
 
+def _of_index(name: str, index: str) -> Metric:
+    return Metric("AWS/DynamoDB", name, ("TableName", "${Table}", "GlobalSecondaryIndexName", index))
+
+
 def _of_bucket(name: str, kind: str) -> Metric:
     return Metric("AWS/S3", name, ("BucketName", "${ImagesBucket}", "StorageType", kind), "Average")
 
@@ -80,6 +84,8 @@ def _of_city(name: str, statistic: str = "Maximum") -> Metric:
     return Metric("${AWS::StackName}", name, (), statistic)
 
 
+INDEXES = ("gsi1", "gsi2", "gsi3", "gsi4")
+"""DynamoDB counts what is read of an index, written to it and throttled there apart from the table's own."""
 QUEUES = ("InstancesQueue", "InstancesDeadLetterQueue", "ProjectorDeadLetterQueue")
 WIDGETS: tuple[Graph | Lines, ...] = (
     Graph("Arriving: objects stored", (_of_queue("NumberOfMessagesSent", "InstancesQueue", "Sum"),)),
@@ -126,10 +132,18 @@ WIDGETS: tuple[Graph | Lines, ...] = (
             *(_of_function("Throttles", function) for function in FUNCTIONS),
             _of_table("ReadThrottleEvents"),
             _of_table("WriteThrottleEvents"),
+            *(_of_index(name, index) for name in ("ReadThrottleEvents", "WriteThrottleEvents") for index in INDEXES),
         ),
     ),
     Graph("Functions at once", tuple(_of_function("ConcurrentExecutions", function, "Maximum") for function in FUNCTIONS)),
-    Graph("Cost: the table's units", (_of_table("ConsumedWriteCapacityUnits"), _of_table("ConsumedReadCapacityUnits"))),
+    Graph(
+        "Cost: the units of the table and of its indexes",
+        tuple(
+            metric
+            for name in ("ConsumedWriteCapacityUnits", "ConsumedReadCapacityUnits")
+            for metric in (_of_table(name), *(_of_index(name, index) for index in INDEXES))
+        ),
+    ),
     Graph("Cost: functions (ms)", tuple(_of_function("Duration", function) for function in FUNCTIONS)),
     Graph(
         "Cost: bytes stored, by class",

@@ -78,10 +78,10 @@ class RegistryClient:
 
 
 def _reason(answer: requests.Response) -> str:
-    """What problem+json or the gateway says, on one line."""
+    """What problem+json, the gateway (`message`) or IAM (`Message`) says, on one line."""
     try:
         body = answer.json()
     except requests.JSONDecodeError:
         return answer.text[:200]
-    texts = [body.get(key) for key in ("type", "detail", "message")] if isinstance(body, dict) else [body]
+    texts = [body.get(key) for key in ("type", "detail", "message", "Message")] if isinstance(body, dict) else [body]
     return " ".join(str(text) for text in texts if text)

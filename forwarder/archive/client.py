@@ -423,7 +423,8 @@ def _their_words(text: str) -> str:
         return _between(text, "<Message>", "</Message>")
     if not isinstance(body, dict):
         return ""
-    return next((str(body[key]) for key in ("detail", "title", "message", "Message") if body.get(key)), "")
+    told = (body.get(key) for key in ("detail", "title", "message", "Message"))  # the gateway's, and IAM's with a capital
+    return str(next(filter(None, told), ""))
 
 
 def _retry_after(value: str | None) -> float | None:

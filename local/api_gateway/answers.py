@@ -30,7 +30,8 @@ def gateway_response(refused: GatewayRefusal, id_: str) -> tuple[int, list[tuple
     said = _RESPONSES.get(kind, {})
     headers = {"Content-Type": "application/json", "x-amzn-ErrorType": refused.error_type}
     headers |= {name.removeprefix(_HEADER): value.strip("'") for name, value in said.get("responseParameters", {}).items()}
-    body = json_body({"message": refused.message})
+    key = "Message" if refused.error_type == "AccessDeniedException" else "message"  # IAM's own words come with a capital
+    body = json_body({key: refused.message})
     if "responseTemplates" in said:
         body = str(said["responseTemplates"]["application/json"]).replace("$context.requestId", id_).encode()
     return int(said.get("statusCode", refused.status)), list(headers.items()), body

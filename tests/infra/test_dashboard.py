@@ -41,6 +41,19 @@ def test_every_metric_is_counted_by_a_service_or_by_a_filter_of_ours(template: d
         assert name in (ours if namespace == "${AWS::StackName}" else COUNTED[namespace]), (namespace, name)
 
 
+def test_what_dynamodb_counts_of_the_table_is_shown_of_each_index_too(template: dict[str, Any], shown: Any) -> None:
+    """Its developer guide: with TableName alone a metric leaves the indexes out."""
+    indexes = {index["IndexName"] for index in template["Resources"]["Table"]["Properties"]["GlobalSecondaryIndexes"]}
+    seen: dict[str, set[str]] = {}
+    for widget in shown:
+        for namespace, name, *dimensions in widget["properties"].get("metrics", []):
+            if namespace == "AWS/DynamoDB":
+                named = dict(zip(dimensions[:-1:2], dimensions[1:-1:2], strict=True))
+                seen.setdefault(name, set()).add(named.get("GlobalSecondaryIndexName", "the table"))
+    assert set(seen) == COUNTED["AWS/DynamoDB"]
+    assert all(places == {"the table", *indexes} for places in seen.values()), seen
+
+
 def test_what_a_widget_names_is_a_resource_of_the_stack(template: dict[str, Any]) -> None:
     body = template["Resources"]["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
     for name in set(re.findall(r"\$\{([^}]+)\}", body)):

@@ -57,6 +57,18 @@ def test_each_command_of_the_operator_and_its_options_are_explained(command: str
     assert set(re.findall(r"--[a-z-]+", row)) == known
 
 
+ON_ITS_MACHINE = "runuser -u contenitore -- env AWS_CONFIG_FILE=/etc/contenitore/aws.ini "
+
+
+@pytest.mark.parametrize("page", ["onboarding", "first-deployment", "forwarder"])
+def test_what_needs_credentials_is_called_as_the_service_has_them(page: str) -> None:
+    text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
+    typed = [line.strip() for line in text.splitlines() if re.match(r" {4,}.*contenitore-forwarder (check|self-test)\b", line)]
+    typed = [line for line in typed if not line.startswith("docker ")]
+    assert typed
+    assert [line for line in typed if not line.startswith(ON_ITS_MACHINE)] == []
+
+
 ONBOARDING = (ROOT / "docs" / "onboarding.md").read_text(encoding="utf-8")
 
 

@@ -37,6 +37,7 @@ class Api:
     registered: dict[str, dict[str, Any]] = field(default_factory=dict)
     requests: list[tuple[str, str, bool]] = field(default_factory=list)
     refuses: bool = False
+    denied: str = ""
 
 
 @pytest.fixture
@@ -60,6 +61,8 @@ def api() -> Iterator[Api]:
             institution = self.path.rsplit("/", 1)[-1]
             if not signed:
                 self._answer(403, {"message": "Missing Authentication Token"})
+            elif state.denied:
+                self._answer(403, {"Message": state.denied})  # as IAM says it, at API Gateway
             elif self.command == "GET":
                 self._answer(200, {"institutions": [{"id": k} | v for k, v in state.registered.items()]})
             elif state.refuses:
@@ -238,6 +241,12 @@ def test_a_registration_that_was_refused_is_completed_by_repeating(
     api.refuses = False
     assert _onboard(endpoints, "--principal-arn", ROOT_PRINCIPAL) == 0
     assert api.registered["besta"]["role_arn"] == ROLE
+
+
+def test_what_iam_says_is_shown(endpoints: Path, api: Api, capsys: pytest.CaptureFixture[str]) -> None:
+    api.denied = "User: arn:aws:sts::123456789012:assumed-role/x/y is not authorized to perform: execute-api:Invoke"
+    assert _onboard(endpoints, "--principal-arn", ROOT_PRINCIPAL) == 1
+    assert f"403 {api.denied}" in capsys.readouterr().err
 
 
 def test_a_stack_that_was_only_reviewed_is_created_by_repeating(endpoints: Path, aws: str, api: Api) -> None:

@@ -154,7 +154,7 @@ def test_nobody_is_answered_who_is_not_registered(shared):
     client = city.client(None, Credentials(made["AccessKeyId"], made["SecretAccessKey"], made["SessionToken"]))
     answer = client.get(f"/studies/{names['study']}/manifest")
     assert answer.status_code == 403
-    assert answer.json().get("type", "").endswith("unknown-institution") or "message" in answer.json()
+    assert answer.json().get("type", "").endswith("unknown-institution") or "Message" in answer.json()
 
 
 def test_a_transfer_is_of_an_own_patient_never_of_another_institutions_number(shared):

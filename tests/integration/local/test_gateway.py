@@ -48,8 +48,9 @@ def signed(city: RunningCity, path: str, service: str = "execute-api", region: s
 
 
 def refusal(answer: requests.Response) -> tuple[int, str]:
-    assert set(answer.json()) == {"message"}
-    return answer.status_code, answer.headers["x-amzn-ErrorType"]
+    kind = answer.headers["x-amzn-ErrorType"]
+    assert set(answer.json()) == {"Message" if kind == "AccessDeniedException" else "message"}
+    return answer.status_code, kind
 
 
 # Who calls -------------------------------------------------------------------------------------------
@@ -148,7 +149,7 @@ def test_a_role_may_call_only_what_its_policies_allow(standin_city: RunningCity)
     for profile, method, path in (("maugeri", "PUT", "/institutions/x1"), ("operator", "GET", "/echo/x")):
         answer = standin_city.client(profile).request(method, path)
         assert refusal(answer) == (403, "AccessDeniedException")
-        assert f"/api/{method}{path}" in answer.json()["message"]
+        assert f"/api/{method}{path}" in answer.json()["Message"]
     standin_city.client("operator").delete("/institutions/x1")
 
 

@@ -114,9 +114,10 @@ def test_the_erasure_of_an_institution_is_asked_for_again_and_goes_once_another_
     assert (decided(world).state, decided(world).asked_by) == (ErasureState.ASKED, "rossi")
     assert objects(world) == 4
     assert runs(world)[1] == Counter()
+    shown = {"confirm": decided(world).confirmation}
     with pytest.raises(Conflict):
-        leavers.put(world.table, world.operator, "rossi", A, {"confirm": True}, world.now, world.act)
-    leavers.put(world.table, world.operator, "verdi", A, {"confirm": True}, world.now, world.act)
+        leavers.put(world.table, world.operator, "rossi", A, shown, world.now, world.act)
+    leavers.put(world.table, world.operator, "verdi", A, shown, world.now, world.act)
     runs(world)
     assert decided(world).state is ErasureState.DONE
     assert objects(world) == 0

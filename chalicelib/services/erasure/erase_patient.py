@@ -26,9 +26,8 @@ def waiting(table: Table, institution: str) -> Iterator[ErasureOrder]:
 def carry_out(run: Eraser, made: ErasureOrder) -> bool:
     """Erase what an order names, as far as there is time; whether all of it is gone. Raises TryAgain where it was taken back."""
     if made.cancelled:
-        for study in (
-            made.studies if made.begun else ()
-        ):  # it had begun, and waited after a restore: what is left is a study again
+        left = made.studies if made.begun else ()  # it had begun, and waited after a restore: what is left is a study again
+        for study in left:
             run.table.put(Delete(keys.study_facts(made.institution, study), keys.ERASING))
         return run.table.put(Delete(*made.key))
     if not made.begun:

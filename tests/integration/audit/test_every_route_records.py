@@ -183,7 +183,7 @@ def _new_institution(route: str, tour: Tour) -> requests.Response:
 
 def _confirm_role(route: str, tour: Tour) -> requests.Response:
     """A role that the operator proposed for an institution, which confirms it."""
-    operator, role = tour.city.client("operator"), "arn:aws:iam::123456789012:role/confirms"
+    operator, role = tour.city.client("operator"), "arn:aws:iam::222222222222:role/confirms"
     body = {"name": "Test", "role_arn": role, "patient_id_issuer": "2.16.840.1.113883.2.9.99.10"}
     assert operator.put("/institutions/confirms", json=body).status_code == 201
     assert operator.put("/institutions/confirms", json={"role_arn": role + "-new"}).status_code == 200

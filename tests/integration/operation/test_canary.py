@@ -29,7 +29,9 @@ def test_the_canary_is_off_until_it_is_registered_and_then_sends_finds_reads_and
 
     canary = city.client("canary")  # its profile has its role's credentials
     assert canary.get("/dicomweb/studies").json() == [], "withdrawn"
-    assert canary.get("/institutions").json()["institutions"][0]["id"] == "canary"
+    assert canary.get("/institutions").status_code == 403, "its role's policy allows what a flight needs and no more"
+    listed = city.client("operator").get("/institutions").json()["institutions"]
+    assert city.outputs()["CanaryRoleArn"] == next(entry["role_arn"] for entry in listed if entry["id"] == "canary")
     assert len(objects(operated) - before) == 2, "each flight is of its own"
 
     for hospital in ("san-matteo", "maugeri"):

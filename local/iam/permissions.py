@@ -2,7 +2,8 @@
 
 Coarser than IAM in three places, which docs/local-city.md names: the administrator may use every service, so that one can look
 into the emulated cloud; everyone may take their own role again, under another session name; and of a role of another account
-its own policies are not here to be read: it may call of the API what the API's resource policy lets its account.
+its own policies are not here to be read: it may call of the API what the API's resource policy lets its account. A role of this
+account that the emulated IAM does not know, which AWS would let nobody assume, may call the API: the archive decides.
 """
 
 from __future__ import annotations
@@ -71,8 +72,8 @@ class Permissions:
         if identity is None or identity.account != ACCOUNT:
             return said == "allow"
         documents = self._functions.get(identity.role_name)
-        every = [documents] if documents is not None else _of_role(identity) or [[]]
-        return said != "deny" and _allowed(every, "execute-api:Invoke", arn, {})
+        every = [documents] if documents is not None else _of_role(identity)
+        return said != "deny" and (every is None or _allowed(every, "execute-api:Invoke", arn, {}))
 
 
 def _allowed(every: Sequence[list[policy.Document]], action: str, resource: str, context: policy.Context) -> bool:

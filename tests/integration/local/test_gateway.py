@@ -394,12 +394,13 @@ def test_a_role_of_another_account_is_let_in_where_the_resource_policy_names_it(
     stranger = _registered(standin_city, "stranger", "arn:aws:iam::333333333333:role/stranger")
     answer = stranger.get("/echo/x")
     assert refusal(answer) == (403, "AccessDeniedException")
-    assert "arn:aws:sts::333333333333:assumed-role/stranger/stranger is not authorized" in answer.json()["message"]
+    assert "arn:aws:sts::333333333333:assumed-role/stranger/stranger is not authorized" in answer.json()["Message"]
     for institution in ("named", "stranger"):
         standin_city.client("operator").delete(f"/institutions/{institution}")
 
 
-def test_a_role_of_the_citys_account_that_does_not_exist_calls_nothing(standin_city: RunningCity) -> None:
+def test_a_role_of_the_citys_account_without_policies_is_left_to_the_archive(standin_city: RunningCity) -> None:
+    """In AWS nobody could assume it: who registers one by hand to try something is not refused for what stands nowhere."""
     nobody = _registered(standin_city, "nobody", "arn:aws:iam::123456789012:role/nobody")
-    assert refusal(nobody.get("/echo/x")) == (403, "AccessDeniedException")
+    assert nobody.get("/echo/x").status_code == 200
     standin_city.client("operator").delete("/institutions/nobody")

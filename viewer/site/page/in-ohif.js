@@ -5,6 +5,7 @@
 
 import { levelWith, pairing, realigned, reversed, stackOf } from './levels.js';
 export { measurementsPanel } from './measurements.js';
+import { mend } from './mended.js';
 import { whyNotShown } from './session.js';
 import { loadTexts, t } from './text.js';
 
@@ -55,22 +56,6 @@ function followWindow(_, source, target, event) {
   if (now?.lower === range.lower && now?.upper === range.upper) return;
   to.setProperties({ voiRange: range });
   to.render();
-}
-
-/** Stock OHIF's reset gives an image that is shown inverted (MONOCHROME1, PS3.3 C.7.6.3.1.2) its colours back the wrong way round. */
-function mendReset() {
-  const { StackViewport, utilities } = window.cornerstone;
-  const stock = StackViewport.prototype.resetProperties;
-  StackViewport.prototype.resetProperties = function resetProperties() {
-    stock.call(this);
-    const nodes = this.useCPURendering ? [] : utilities.transferFunctionUtils.getTransferFunctionNodes(this.getTransferFunction());
-    if (nodes.length < 2) return;
-    const inverted = nodes[0][1] > nodes.at(-1)[1];
-    if (inverted === this.initialInvert) return;
-    this.invert = inverted;
-    this.setInvertColor(!inverted);
-    this.render();
-  };
 }
 
 // ---- zoom --------------------------------------------------------------------------------------------------------
@@ -284,7 +269,7 @@ export function join({ servicesManager, commandsManager }, { root, chosen }) {
     return index >= 0 ? { index } : undefined;
   });
   for (const event of ['VIEWPORTS_READY', 'GRID_STATE_CHANGED']) viewportGridService.subscribe(viewportGridService.EVENTS[event], settleWithoutImages);
-  mendReset();
+  mend();
   const { createSynchronizer } = window.cornerstoneTools.SynchronizerManager;
   syncGroupService.addSynchronizerType(LEVELS, id => createSynchronizer(id, 'CORNERSTONE_STACK_NEW_IMAGE', followLevel));
   syncGroupService.addSynchronizerType(WINDOW, id => createSynchronizer(id, 'CORNERSTONE_VOI_MODIFIED', followWindow));

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 from pydicom.dataset import Dataset
 
 from tests.browser import drawn, hospital
@@ -197,3 +197,81 @@ def test_each_image_of_a_series_is_drawn_by_its_own_function(open_page: Open, ci
             [VIEWPORTS[0], index],
         )
         wait_until(lambda index=index: alike(wanted[index], in_the_viewer(page, VIEWPORTS[0])))
+
+
+def test_a_volume_of_images_with_a_curve_of_their_own_is_not_drawn_by_a_straight_line(open_page: Open, city: RunningCity) -> None:
+    patient = Patient()
+    slices = drawn.ct(patient, "maugeri", "20261129", 0, 6, scout=False, VOILUTFunction="SIGMOID")
+    hospital.send(city.client("maugeri"), *slices)
+    hospital.wait_for_studies(city, patient, 1)
+    page, _ = open_page(str(hospital.link(city, patient={"id": patient.at["maugeri"]})["url"]))
+    frame = in_ohif(page)
+    expect(frame.locator(".contenitore-words")).to_have_count(0)
+    page.frames[-1].evaluate("() => void commandsManager.runCommand('setHangingProtocol', {protocolId: 'mpr'})")
+    for plane in ("axial", "sagittal", "coronal"):
+        expect(frame.locator(f'[data-viewportid="mpr-{plane}"] .contenitore-words')).to_contain_text("curva propria")
+
+
+WORDS = {
+    "palette": (real("gdcm-US-ALOKA-16.dcm", "ECO ADDOME"), "it-IT", "non si può mostrare", "tavolozza a segmenti", True),
+    "deflated": (real("image_dfl.dcm"), "en-GB", "cannot be shown as it is", "in a way that this viewer does not read", True),
+    "colour by planes": (colour(16, 1), "it-IT", "non si può mostrare", "più di 8 bit", False),
+}
+"""What is sent, the reader's language, what is said and why, and whether OHIF stumbles over it."""
+
+
+_HEARD = """() => new Promise(done => {
+  addEventListener('unhandledrejection', event => { event.preventDefault(); done(true); });
+  Promise.reject(new Error('of an image, or of something else'));
+  setTimeout(() => done(false), 500);
+})"""
+"""Whether an error that nobody catches is heard by who listens last, as OHIF does."""
+
+
+@pytest.mark.parametrize("what", WORDS)
+def test_what_the_viewer_cannot_draw_is_said_with_why_and_the_other_exam_is_shown(
+    open_page: Open, city: RunningCity, what: str
+) -> None:
+    make, locale, said, why, stumbles = WORDS[what]
+    page = opened(open_page, city, make, film(), locale=locale)
+    wanted = on_the_page(page, "right")
+    frame = in_ohif(page)
+    words = frame.locator(f'[data-viewportid="{VIEWPORTS[0]}"] .contenitore-words')
+    expect(words).to_contain_text(said)
+    expect(words).to_contain_text(why)
+    wait_until(lambda: alike(wanted, in_the_viewer(page, VIEWPORTS[1])))
+    assert page.frames[-1].evaluate(_HEARD) is not stumbles
+    if stumbles:
+        expect(frame.get_by_text("Something went wrong")).to_have_count(0)
+    expect(frame.locator(f'[data-viewportid="{VIEWPORTS[1]}"] .contenitore-words')).to_have_count(0)
+
+
+def test_an_image_that_does_not_come_is_said_the_other_exam_is_shown_and_nothing_is_out_of_view_meanwhile(
+    open_page: Open, city: RunningCity
+) -> None:
+    held = list[Route]()
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page = opened(open_page, city, film(), film(BOREALIS), prepare=lambda page: page.clock.install())
+    wanted = [on_the_page(page, side) for side in ("left", "right")]
+    sop = page.evaluate("() => document.querySelector('.pane.left .film img').src.match(/instances\\/([\\d.]+)/)[1]")
+    page.route(lambda url: "/wado" in url and sop in url, hold)
+    page.locator("#open-viewer").click()
+    waiting = page.locator(".viewer .opening")
+    expect(waiting).to_be_visible()
+    dock, button = page.locator(".dock").bounding_box(), page.locator("#open-viewer").bounding_box()
+    assert dock and button
+    assert button["x"] + button["width"] <= dock["x"]
+    wait_until(lambda: bool(held))
+    frame = page.frame_locator(".viewer iframe")
+    wait_until(lambda: page.frames[-1].evaluate("Boolean(window.cornerstone?.getRenderingEngines()?.[0]?.getViewports().length)"))
+    wait_until(lambda: (page.clock.fast_forward(2000), page.locator(".viewer.open.ready").count())[1])
+    words = frame.locator(f'[data-viewportid="{VIEWPORTS[0]}"] .contenitore-words')
+    expect(words).to_contain_text("non mostra questa immagine")
+    wait_until(lambda: alike(wanted[1], in_the_viewer(page, VIEWPORTS[1])))
+    for route in held:
+        route.continue_()
+    wait_until(lambda: alike(wanted[0], in_the_viewer(page, VIEWPORTS[0])))
+    expect(words).to_have_count(0)

@@ -5,9 +5,9 @@
 
 import { levelWith, pairing, realigned, reversed, stackOf } from './levels.js';
 export { measurementsPanel } from './measurements.js';
-import { mend } from './mended.js';
+import { isCurved, mend, unfit } from './mended.js';
 import { whyNotShown } from './session.js';
-import { loadTexts, t } from './text.js';
+import { currentLanguage, loadTexts, t } from './text.js';
 
 const CURRENT = 'contenitore-current';
 const PRIOR = 'contenitore-prior';
@@ -203,15 +203,16 @@ function imagesAwaited({ viewportGridService, displaySetService }) {
   return hung.length ? hung.filter(viewport => viewport.displaySetInstanceUIDs.some(isImage)).map(viewport => viewport.viewportId) : null;
 }
 
-function words(viewport, reason) {
+/** Words in a viewport's place: what there is to say, and why, in the archive's English or in the reader's language. */
+function words(viewport, { said = 'notDrawn', reason = '', language = 'en' } = {}) {
   const text = document.createElement('div');
   text.className = 'contenitore-words';
   text.setAttribute('role', 'alert');
   text.style.cssText = 'position:absolute;inset:0;z-index:5;display:grid;place-content:center;gap:.5rem;padding:2rem;background:#000;color:#e4eaef;text-align:center;pointer-events:none';
   const lines = [document.createElement('p'), document.createElement('small')];
-  lines[0].textContent = t('notDrawn');
-  lines[1].textContent = reason ?? '';
-  lines[1].lang = 'en';
+  lines[0].textContent = t(said);
+  lines[1].textContent = reason;
+  lines[1].lang = language;
   text.append(...lines);
   noWords(viewport);
   viewport.element.append(text);
@@ -221,24 +222,79 @@ function noWords(viewport) {
   viewport.element.querySelector('.contenitore-words')?.remove();
 }
 
-async function failed(imageId, root) {
+/** Words that say why OHIF cannot draw an image. */
+const unfitWords = (viewport, key) => words(viewport, { reason: t(key), language: currentLanguage() });
+
+/** Images that were asked for and have not come, by viewport: nobody hears from OHIF where it stumbles over one. */
+const awaitedImages = new Map();
+const IMAGE_PATIENCE = 15000;
+
+function expectImage({ viewportId, imageId }) {
+  noLongerExpected(viewportId);
+  const viewport = viewportOf(viewportId);
+  const key = viewport && unfit(imageId);
+  if (key) {
+    unfitWords(viewport, key);
+    settle(viewportId);
+  }
+  const timer = key ? null : setTimeout(() => {
+    const waiting = viewportOf(viewportId);
+    if (!waiting) return;
+    words(waiting, { said: 'viewerLate' });
+    settle(viewportId);
+  }, IMAGE_PATIENCE);
+  awaitedImages.set(viewportId, { imageId, timer });
+}
+
+function noLongerExpected(viewportId) {
+  clearTimeout(awaitedImages.get(viewportId)?.timer);
+  awaitedImages.delete(viewportId);
+}
+
+/** Errors of images, which are told in the image's place. */
+const toldErrors = new WeakSet();
+
+/** OHIF says in English that something went wrong, and not what; of an image words of ours say it, in its place. Hears of it before OHIF. */
+export function keepToOurWords(event) {
+  const errors = [event.reason, event.reason?.error].filter(error => typeof error === 'object' && error !== null);
+  const engines = window.cornerstone?.getRenderingEngines() ?? [];
+  const known = () => engines.flatMap(engine => engine.getViewports()).some(viewport => viewport.getImageIds?.().some(imageId => unfit(imageId)));
+  if (!awaitedImages.size && !errors.some(error => toldErrors.has(error)) && !known()) return;
+  console.warn('An image cannot be drawn.', event.reason);
+  event.stopImmediatePropagation();
+  event.preventDefault();
+}
+
+async function failed({ imageId, error }, root) {
+  for (const known of [error, error?.error]) if (typeof known === 'object' && known !== null) toldErrors.add(known);
   const engines = window.cornerstone.getRenderingEngines();
   for (const viewport of engines.flatMap(engine => engine.getViewports())) {
     if (!viewport.getImageIds?.().includes(imageId)) continue;
     if (viewport.getImageIds()[viewport.getTargetImageIdIndex?.() ?? 0] !== imageId) continue;
-    words(viewport, null);
-    settle(viewport.id);
+    noLongerExpected(viewport.id);
     const { StudyInstanceUID: study, SeriesInstanceUID: series, SOPInstanceUID: sop } = instanceOf(imageId) ?? {};
+    const key = unfit(imageId);
+    if (key) unfitWords(viewport, key);
+    else words(viewport);
+    settle(viewport.id);
     const reason = about.faults[sop] ?? (sop && await whyNotShown(`${root}/dicomweb/studies/${study}/series/${series}/instances/${sop}/rendered`));
-    if (reason && viewport.getImageIds()[viewport.getTargetImageIdIndex()] === imageId) words(viewport, reason);
+    if (reason && viewport.getImageIds()[viewport.getTargetImageIdIndex()] === imageId) words(viewport, { reason });
   }
 }
 
-/** What is drawn of an image of which the archive says that it would be another one is covered by words. */
+/** What is drawn of an image of which the archive says that it would be another one, or that OHIF draws wrongly, is covered by words. */
 function shownNow(viewport) {
-  const instance = instanceOf(idOf(viewport));
-  const fault = instance && about.faults[instance.SOPInstanceUID];
-  if (fault) words(viewport, fault);
+  const isVolume = !viewport.getCornerstoneImage;
+  const imageId = idOf(viewport) ?? viewport.getImageIds?.()[0];
+  if (!imageId) return;
+  const image = isVolume ? window.cornerstone.cache.getImage(imageId) : viewport.getCornerstoneImage();
+  if (!isVolume && image && image.imageId !== imageId) return; // the one of before: that which is meant has not come, or words stand for it
+  noLongerExpected(viewport.id);
+  const isStraight = isVolume || viewport.useCPURendering; // volumes, and browsers without WebGL, draw all by a straight line
+  const fault = about.faults[instanceOf(imageId)?.SOPInstanceUID];
+  const key = fault ? null : unfit(imageId, image) ?? (isStraight && isCurved(image) ? 'viewerCurve' : null);
+  if (fault) words(viewport, { reason: fault });
+  else if (key) unfitWords(viewport, key);
   else noWords(viewport);
 }
 
@@ -287,8 +343,9 @@ export function join({ servicesManager, commandsManager }, { root, chosen }) {
     pairNow();
   }, true);
   for (const kind of ['CORNERSTONE_IMAGE_LOAD_FAILED', 'IMAGE_LOAD_ERROR']) {
-    window.cornerstone.eventTarget.addEventListener(kind, event => event.detail?.imageId && failed(event.detail.imageId, root));
+    window.cornerstone.eventTarget.addEventListener(kind, event => event.detail?.imageId && failed(event.detail, root));
   }
+  document.addEventListener('CORNERSTONE_PRE_STACK_NEW_IMAGE', event => expectImage(event.detail), true);
   document.addEventListener('keydown', event => event.key === 'Escape' && tell('contenitore:escape'), { capture: true });
   for (const act of ['pointerdown', 'wheel', 'keydown']) document.addEventListener(act, takeLead, { passive: true, capture: true });
   addEventListener('message', event => {

@@ -275,3 +275,28 @@ def test_an_image_that_does_not_come_is_said_the_other_exam_is_shown_and_nothing
         route.continue_()
     wait_until(lambda: alike(wanted[0], in_the_viewer(page, VIEWPORTS[0])))
     expect(words).to_have_count(0)
+
+
+def letters(page: Page, name: str) -> dict[str, str]:
+    """The side letters that are seen in a viewport, by edge."""
+    found: dict[str, str] = page.frames[-1].evaluate(
+        """name => Object.fromEntries([...document.querySelectorAll(`[data-viewportid="${name}"] .contenitore-letters span`)]
+             .map(span => [span.dataset.edge, span.textContent]))""",
+        name,
+    )
+    return found
+
+
+def test_a_film_without_a_plane_has_its_side_letters_which_turn_with_it(open_page: Open, city: RunningCity) -> None:
+    page = opened(open_page, city, film(), film(BOREALIS, PatientOrientation=["R", "F"]))
+    frame = in_ohif(page)
+    as_sent = {"left": "R", "right": "L", "top": "H", "bottom": "F"}
+    wait_until(lambda: letters(page, VIEWPORTS[0]) == as_sent)
+    wait_until(lambda: letters(page, VIEWPORTS[1]) == {"left": "L", "right": "R", "top": "H", "bottom": "F"})
+    frame.locator(f'[data-viewportid="{VIEWPORTS[0]}"] canvas').first.click()
+    page.frames[-1].evaluate("commandsManager.runCommand('rotateViewportCW', {}, 'CORNERSTONE')")
+    wait_until(lambda: letters(page, VIEWPORTS[0]) == {"top": "R", "bottom": "L", "right": "H", "left": "F"})
+    page.frames[-1].evaluate("commandsManager.runCommand('resetViewport', {}, 'CORNERSTONE')")
+    wait_until(lambda: letters(page, VIEWPORTS[0]) == as_sent)
+    page.frames[-1].evaluate("commandsManager.runCommand('flipViewportHorizontal', {}, 'CORNERSTONE')")
+    wait_until(lambda: letters(page, VIEWPORTS[0]) == {**as_sent, "left": "L", "right": "R"})

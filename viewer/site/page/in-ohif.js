@@ -4,6 +4,7 @@
 // never share. Two synchronizers of ours stand in the place of those, so that OHIF's own switch turns them off and on.
 
 import { levelWith, pairing, realigned, reversed, stackOf } from './levels.js';
+import { edgesOf } from './looks.js';
 export { measurementsPanel } from './measurements.js';
 import { isCurved, mend, unfit } from './mended.js';
 import { whyNotShown } from './session.js';
@@ -298,6 +299,48 @@ function shownNow(viewport) {
   else noWords(viewport);
 }
 
+// ---- side letters ------------------------------------------------------------------------------------------------
+
+const PLACES = { left: 'left:.5rem;top:50%', right: 'right:1rem;top:50%', top: 'top:.5rem;left:50%', bottom: 'bottom:.5rem;left:50%' };
+const OTHER_EDGE = { left: 'right', right: 'left', top: 'bottom', bottom: 'top' };
+
+/** The side letters of an image without a plane, by Patient Orientation, where they lie as it is turned now: OHIF has those of planes. */
+function drawLetters(viewport) {
+  const edges = lettersNow(viewport);
+  const now = JSON.stringify(edges);
+  const drawn = viewport.element.querySelector('.contenitore-letters');
+  if (drawn?.dataset.edges === now) return;
+  drawn?.remove();
+  if (!edges) return;
+  const made = document.createElement('div');
+  made.className = 'contenitore-letters';
+  made.dataset.edges = now;
+  made.style.cssText = 'position:absolute;inset:0;z-index:4;pointer-events:none;color:#fff;font-weight:600;text-shadow:0 0 3px #000,0 0 3px #000';
+  for (const [edge, letters] of Object.entries(edges)) {
+    const span = document.createElement('span');
+    span.dataset.edge = edge;
+    span.textContent = letters;
+    span.style.cssText = `position:absolute;${PLACES[edge]}`;
+    made.append(span);
+  }
+  viewport.element.append(made);
+}
+
+/** What of the patient lies at the edges of a viewport, `{left, right, top, bottom}`; null where the image does not say, or OHIF says it. */
+function lettersNow(viewport) {
+  const instance = stacked(viewport) && instanceOf(idOf(viewport));
+  const toward = [instance?.PatientOrientation ?? []].flat().flatMap(value => String(value).split('\\')).filter(Boolean);
+  const edges = instance && !instance.ImageOrientationPatient && toward.length === 2 ? edgesOf({ toward }) : null;
+  if (!edges) return null;
+  const { origin, direction, dimensions, spacing } = viewport.getImageData();
+  const [from, ...ends] = [null, 0, 1].map(axis => viewport.worldToCanvas(axis === null ? origin : origin.map((value, index) => value + direction[3 * axis + index] * dimensions[axis] * spacing[axis])));
+  const [right, bottom] = ends.map(([x, y]) => edgeOf(x - from[0], y - from[1]));
+  if (right === bottom || right === OTHER_EDGE[bottom]) return null;
+  return { [right]: edges.right, [OTHER_EDGE[right]]: edges.left, [bottom]: edges.bottom, [OTHER_EDGE[bottom]]: edges.top };
+}
+
+const edgeOf = (x, y) => (Math.abs(x) >= Math.abs(y) ? (x > 0 ? 'right' : 'left') : y > 0 ? 'bottom' : 'top');
+
 // ---- the beginning -----------------------------------------------------------------------------------------------
 
 /** Whatever is needed before OHIF starts. */
@@ -339,6 +382,7 @@ export function join({ servicesManager, commandsManager }, { root, chosen }) {
     const viewport = viewportOf(event.detail.viewportId);
     if (!viewport?.getImageData?.()) return;
     shownNow(viewport);
+    drawLetters(viewport);
     settle(viewport.id);
     pairNow();
   }, true);

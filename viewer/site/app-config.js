@@ -125,6 +125,8 @@
     document.addEventListener(act, () => parent.postMessage('contenitore:alive', location.origin), { passive: true, capture: true });
   }
 
+  addEventListener('unhandledrejection', event => ours?.keepToOurWords(event)); // before OHIF's own, which a window hears in order
+
   window.config = {
     name: 'contenitore',
     routerBasename: '/',

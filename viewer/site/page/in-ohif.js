@@ -4,8 +4,10 @@
 // never share. Two synchronizers of ours stand in the place of those, so that OHIF's own switch turns them off and on.
 
 import { levelWith, pairing, realigned, reversed, stackOf } from './levels.js';
+import { edgesOf } from './looks.js';
 export { measurementsPanel } from './measurements.js';
 import { fill, h, respeak } from './dom.js';
+import { isCurved, mend, unfit } from './mended.js';
 import { whyNotShown } from './session.js';
 import { loadTexts, t } from './text.js';
 
@@ -56,22 +58,6 @@ function followWindow(_, source, target, event) {
   if (now?.lower === range.lower && now?.upper === range.upper) return;
   to.setProperties({ voiRange: range });
   to.render();
-}
-
-/** Stock OHIF's reset gives an image that is shown inverted (MONOCHROME1, PS3.3 C.7.6.3.1.2) its colours back the wrong way round. */
-function mendReset() {
-  const { StackViewport, utilities } = window.cornerstone;
-  const stock = StackViewport.prototype.resetProperties;
-  StackViewport.prototype.resetProperties = function resetProperties() {
-    stock.call(this);
-    const nodes = this.useCPURendering ? [] : utilities.transferFunctionUtils.getTransferFunctionNodes(this.getTransferFunction());
-    if (nodes.length < 2) return;
-    const inverted = nodes[0][1] > nodes.at(-1)[1];
-    if (inverted === this.initialInvert) return;
-    this.invert = inverted;
-    this.setInvertColor(!inverted);
-    this.render();
-  };
 }
 
 // ---- zoom --------------------------------------------------------------------------------------------------------
@@ -219,14 +205,16 @@ function imagesAwaited({ viewportGridService, displaySetService }) {
   return hung.length ? hung.filter(viewport => viewport.displaySetInstanceUIDs.some(isImage)).map(viewport => viewport.viewportId) : null;
 }
 
-function words(viewport, reason) {
+/** Words in a viewport's place: what there is to say, and why, in the archive's English or in the reader's language. */
+function words(viewport, { said = 'notDrawn', why = '', reason = '' } = {}) {
   const text = document.createElement('div');
   text.className = 'contenitore-words';
   text.setAttribute('role', 'alert');
   text.style.cssText = 'position:absolute;inset:0;z-index:5;display:grid;place-content:center;gap:.5rem;padding:2rem;background:#000;color:#e4eaef;text-align:center;pointer-events:none';
   const lines = [document.createElement('p'), document.createElement('small')];
-  fill(lines[0], () => t('notDrawn'));
-  if (reason) fill(lines[1], () => t('technically'), ' ', h('span', { lang: 'en' }, reason));
+  fill(lines[0], () => t(said));
+  if (why) fill(lines[1], () => t(why));
+  else if (reason) fill(lines[1], () => t('technically'), ' ', h('span', { lang: 'en' }, reason));
   text.append(...lines);
   noWords(viewport);
   viewport.element.append(text);
@@ -236,26 +224,123 @@ function noWords(viewport) {
   viewport.element.querySelector('.contenitore-words')?.remove();
 }
 
-async function failed(imageId, root) {
+/** Words that say why OHIF cannot draw an image. */
+const unfitWords = (viewport, key) => words(viewport, { why: key });
+
+/** Images that were asked for and have not come, by viewport: nobody hears from OHIF where it stumbles over one. */
+const awaitedImages = new Map();
+const IMAGE_PATIENCE = 15000;
+
+function expectImage({ viewportId, imageId }) {
+  noLongerExpected(viewportId);
+  const viewport = viewportOf(viewportId);
+  const key = viewport && unfit(imageId);
+  if (key) {
+    unfitWords(viewport, key);
+    settle(viewportId);
+  }
+  const timer = key ? null : setTimeout(() => {
+    const waiting = viewportOf(viewportId);
+    if (!waiting) return;
+    words(waiting, { said: 'viewerLate' });
+    settle(viewportId);
+  }, IMAGE_PATIENCE);
+  awaitedImages.set(viewportId, { imageId, timer });
+}
+
+function noLongerExpected(viewportId) {
+  clearTimeout(awaitedImages.get(viewportId)?.timer);
+  awaitedImages.delete(viewportId);
+}
+
+/** Errors of images, which are told in the image's place. */
+const toldErrors = new WeakSet();
+
+/** OHIF says in English that something went wrong, and not what; of an image words of ours say it, in its place. Hears of it before OHIF. */
+export function keepToOurWords(event) {
+  const errors = [event.reason, event.reason?.error].filter(error => typeof error === 'object' && error !== null);
+  const engines = window.cornerstone?.getRenderingEngines() ?? [];
+  const known = () => engines.flatMap(engine => engine.getViewports()).some(viewport => viewport.getImageIds?.().some(imageId => unfit(imageId)));
+  if (!awaitedImages.size && !errors.some(error => toldErrors.has(error)) && !known()) return;
+  console.warn('An image cannot be drawn.', event.reason);
+  event.stopImmediatePropagation();
+  event.preventDefault();
+}
+
+async function failed({ imageId, error }, root) {
+  for (const known of [error, error?.error]) if (typeof known === 'object' && known !== null) toldErrors.add(known);
   const engines = window.cornerstone.getRenderingEngines();
   for (const viewport of engines.flatMap(engine => engine.getViewports())) {
     if (!viewport.getImageIds?.().includes(imageId)) continue;
     if (viewport.getImageIds()[viewport.getTargetImageIdIndex?.() ?? 0] !== imageId) continue;
-    words(viewport, null);
-    settle(viewport.id);
+    noLongerExpected(viewport.id);
     const { StudyInstanceUID: study, SeriesInstanceUID: series, SOPInstanceUID: sop } = instanceOf(imageId) ?? {};
+    const key = unfit(imageId);
+    if (key) unfitWords(viewport, key);
+    else words(viewport);
+    settle(viewport.id);
     const reason = about.faults[sop] ?? (sop && await whyNotShown(`${root}/dicomweb/studies/${study}/series/${series}/instances/${sop}/rendered`));
-    if (reason && viewport.getImageIds()[viewport.getTargetImageIdIndex()] === imageId) words(viewport, reason);
+    if (reason && viewport.getImageIds()[viewport.getTargetImageIdIndex()] === imageId) words(viewport, { reason });
   }
 }
 
-/** What is drawn of an image of which the archive says that it would be another one is covered by words. */
+/** What is drawn of an image of which the archive says that it would be another one, or that OHIF draws wrongly, is covered by words. */
 function shownNow(viewport) {
-  const instance = instanceOf(idOf(viewport));
-  const fault = instance && about.faults[instance.SOPInstanceUID];
-  if (fault) words(viewport, fault);
+  const isVolume = !viewport.getCornerstoneImage;
+  const imageId = idOf(viewport) ?? viewport.getImageIds?.()[0];
+  if (!imageId) return;
+  const image = isVolume ? window.cornerstone.cache.getImage(imageId) : viewport.getCornerstoneImage();
+  if (!isVolume && image && image.imageId !== imageId) return; // the one of before: that which is meant has not come, or words stand for it
+  noLongerExpected(viewport.id);
+  const isStraight = isVolume || viewport.useCPURendering; // volumes, and browsers without WebGL, draw all by a straight line
+  const fault = about.faults[instanceOf(imageId)?.SOPInstanceUID];
+  const key = fault ? null : unfit(imageId, image) ?? (isStraight && isCurved(image) ? 'viewerCurve' : null);
+  if (fault) words(viewport, { reason: fault });
+  else if (key) unfitWords(viewport, key);
   else noWords(viewport);
 }
+
+// ---- side letters ------------------------------------------------------------------------------------------------
+
+const PLACES = { left: 'left:.5rem;top:50%', right: 'right:1rem;top:50%', top: 'top:.5rem;left:50%', bottom: 'bottom:.5rem;left:50%' };
+const OTHER_EDGE = { left: 'right', right: 'left', top: 'bottom', bottom: 'top' };
+
+/** The side letters of an image without a plane, by Patient Orientation, where they lie as it is turned now: OHIF has those of planes. */
+function drawLetters(viewport) {
+  const edges = lettersNow(viewport);
+  const now = JSON.stringify(edges);
+  const drawn = viewport.element.querySelector('.contenitore-letters');
+  if (drawn?.dataset.edges === now) return;
+  drawn?.remove();
+  if (!edges) return;
+  const made = document.createElement('div');
+  made.className = 'contenitore-letters';
+  made.dataset.edges = now;
+  made.style.cssText = 'position:absolute;inset:0;z-index:4;pointer-events:none;color:#fff;font-weight:600;text-shadow:0 0 3px #000,0 0 3px #000';
+  for (const [edge, letters] of Object.entries(edges)) {
+    const span = document.createElement('span');
+    span.dataset.edge = edge;
+    span.textContent = letters;
+    span.style.cssText = `position:absolute;${PLACES[edge]}`;
+    made.append(span);
+  }
+  viewport.element.append(made);
+}
+
+/** What of the patient lies at the edges of a viewport, `{left, right, top, bottom}`; null where the image does not say, or OHIF says it. */
+function lettersNow(viewport) {
+  const instance = stacked(viewport) && instanceOf(idOf(viewport));
+  const toward = [instance?.PatientOrientation ?? []].flat().flatMap(value => String(value).split('\\')).filter(Boolean);
+  const edges = instance && !instance.ImageOrientationPatient && toward.length === 2 ? edgesOf({ toward }) : null;
+  if (!edges) return null;
+  const { origin, direction, dimensions, spacing } = viewport.getImageData();
+  const [from, ...ends] = [null, 0, 1].map(axis => viewport.worldToCanvas(axis === null ? origin : origin.map((value, index) => value + direction[3 * axis + index] * dimensions[axis] * spacing[axis])));
+  const [right, bottom] = ends.map(([x, y]) => edgeOf(x - from[0], y - from[1]));
+  if (right === bottom || right === OTHER_EDGE[bottom]) return null;
+  return { [right]: edges.right, [OTHER_EDGE[right]]: edges.left, [bottom]: edges.bottom, [OTHER_EDGE[bottom]]: edges.top };
+}
+
+const edgeOf = (x, y) => (Math.abs(x) >= Math.abs(y) ? (x > 0 ? 'right' : 'left') : y > 0 ? 'bottom' : 'top');
 
 // ---- the beginning -----------------------------------------------------------------------------------------------
 
@@ -284,7 +369,7 @@ export function join({ servicesManager, commandsManager }, { root, chosen }) {
     return index >= 0 ? { index } : undefined;
   });
   for (const event of ['VIEWPORTS_READY', 'GRID_STATE_CHANGED']) viewportGridService.subscribe(viewportGridService.EVENTS[event], settleWithoutImages);
-  mendReset();
+  mend();
   const { createSynchronizer } = window.cornerstoneTools.SynchronizerManager;
   syncGroupService.addSynchronizerType(LEVELS, id => createSynchronizer(id, 'CORNERSTONE_STACK_NEW_IMAGE', followLevel));
   syncGroupService.addSynchronizerType(WINDOW, id => createSynchronizer(id, 'CORNERSTONE_VOI_MODIFIED', followWindow));
@@ -298,12 +383,14 @@ export function join({ servicesManager, commandsManager }, { root, chosen }) {
     const viewport = viewportOf(event.detail.viewportId);
     if (!viewport?.getImageData?.()) return;
     shownNow(viewport);
+    drawLetters(viewport);
     settle(viewport.id);
     pairNow();
   }, true);
   for (const kind of ['CORNERSTONE_IMAGE_LOAD_FAILED', 'IMAGE_LOAD_ERROR']) {
-    window.cornerstone.eventTarget.addEventListener(kind, event => event.detail?.imageId && failed(event.detail.imageId, root));
+    window.cornerstone.eventTarget.addEventListener(kind, event => event.detail?.imageId && failed(event.detail, root));
   }
+  document.addEventListener('CORNERSTONE_PRE_STACK_NEW_IMAGE', event => expectImage(event.detail), true);
   document.addEventListener('keydown', event => event.key === 'Escape' && tell('contenitore:escape'), { capture: true });
   for (const act of ['pointerdown', 'wheel', 'keydown']) document.addEventListener(act, takeLead, { passive: true, capture: true });
   addEventListener('message', event => {

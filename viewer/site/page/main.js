@@ -104,7 +104,7 @@ function frame() {
     dot: h('span.dot', { role: 'img', 'aria-label': connectionText, title: connectionText }),
     lost: h('span.lost-text', { hidden: true }, () => t('reconnecting')),
     reader: h('span.reader', { title: state.shown.session.purpose }, state.shown.session.practitioner.name, h('span.at', { title: state.shown.session.institution.name }, ` · ${shortName(state.shown.session.institution.id)}`)),
-    open: h('button.primary', { type: 'button', id: 'open-viewer', onclick: openViewer, onpointerenter: prepareViewer, onfocus: prepareViewer }, () => t(state.chosen.right ? 'compareInViewer' : 'openInViewer')),
+    open: h('button.primary', { type: 'button', id: 'open-viewer', onclick: openViewer, onpointermove: prepareViewer, onfocus: prepareViewer }, () => t(state.chosen.right ? 'compareInViewer' : 'openInViewer')),
     back: h('button', { type: 'button', id: 'close-viewer', hidden: true, onclick: closeViewer }, () => t('backToTimeline')),
     viewer: state.config.ohif ? new Viewer(aboutPair, drawLevels, drawScale) : null,
     scale: h('span.scale'),
@@ -470,7 +470,8 @@ function chosenSeries(pane) {
 const onScreen = () => pair().map(({ study_instance_uid, owner }) => ({ study_instance_uid, owner }));
 const pair = () => [byKey(state.chosen.left), byKey(state.chosen.right)].filter(Boolean);
 
-/** Somebody is about to open the viewer: its code and the images are fetched. Before that nothing of it is, nor recorded. */
+/** Somebody is about to open the viewer: its code and the images are fetched. Before that nothing of it is, nor recorded: a button that
+ *  came to lie under a pointer at rest says nothing. */
 function prepareViewer() {
   if (pair().length && !parts.viewer.isOpen) parts.viewer.prepare(pair(), chosenImages(), protocol(), state.swapped);
 }

@@ -121,7 +121,7 @@ def _geometry(dataset: Dataset) -> ImageGeometry:
     position = _numbers(dataset, tags.ImagePositionPatient, 3)
     spacing, detector = _spacing(dataset, tags.PixelSpacing), _spacing(dataset, tags.ImagerPixelSpacing)
     centre, width = (_numbers(dataset, tag, 1) for tag in (tags.WindowCenter, tags.WindowWidth))
-    thickness, frame_time = (_numbers(dataset, tag, 1) for tag in (tags.SliceThickness, tags.FrameTime))
+    thickness, frame_time, echo_time = (_numbers(dataset, tag, 1) for tag in (tags.SliceThickness, tags.FrameTime, tags.EchoTime))
     kernel, frame = _text(dataset, tags.ConvolutionKernel), single_uid(dataset, tags.FrameOfReferenceUID)
     return ImageGeometry(
         orientation=orientation if position else (),
@@ -137,6 +137,7 @@ def _geometry(dataset: Dataset) -> ImageGeometry:
         view=_coded_view(dataset),
         frame=hashlib.sha256(frame.encode()).hexdigest()[:8] if frame else "",
         aspect=None if spacing or detector else _aspect(dataset),
+        echo_time=echo_time[0] if echo_time and echo_time[0] > 0 else None,
     )
 
 

@@ -46,7 +46,7 @@ class ImageGeometry:
     is true (C.7.6.3, 10.7.1.3); `aspect`: how many times as high as wide a pixel is, where nothing else is said of it.
     `thickness`: mm. `kernel`. `window`: centre and width, the first. `inverse`: whether greater values are darker (C.7.6.3.1.2).
     `frame_time`: ms. `view`: of a mammogram that says it by its code alone. `frame`: a few characters that tell one Frame of
-    Reference from another.
+    Reference from another. `echo_time`: ms, of an MR image (C.8.3.1).
     """
 
     orientation: Numbers = ()
@@ -62,6 +62,7 @@ class ImageGeometry:
     view: str = ""
     frame: str = ""
     aspect: float | None = None
+    echo_time: float | None = None
 
     def to_item(self) -> JsonObject:
         """As a fact keeps it, and as answers have it: only what is known."""

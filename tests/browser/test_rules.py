@@ -82,6 +82,17 @@ def test_a_series_that_goes_over_its_levels_several_times_is_followed_each_time(
         assert ask(rules, "levels", f"m.levelWith({pair}, a[2])", thrice, axial(0, -45, 5), at) == 3
 
 
+def test_of_several_echoes_at_one_level_it_is_the_same_one(rules: Page) -> None:
+    def echoes(*times: float) -> list[Any]:
+        return [{**plane, "echo": time} for time in times for plane in axial(0, -45, 5)]
+
+    first, other = echoes(15, 90), echoes(15, 45, 90.2)
+    pair = "m.pairing(m.stackOf(a[0]), m.stackOf(a[1]), [[], []])"
+    assert ask(rules, "levels", f"m.levelWith({pair}, a[2])", first, other, 13) == 23
+    assert ask(rules, "levels", f"m.levelWith(m.reversed({pair}), a[2])", first, other, 23) == 13
+    assert ask(rules, "levels", f"m.levelWith({pair}, a[2])", echoes(15, 120), other, 13) == 13  # as before: the second time
+
+
 @pytest.mark.parametrize(
     ("one", "other", "places"),
     [

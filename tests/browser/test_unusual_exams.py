@@ -63,6 +63,25 @@ def test_a_comparison_of_a_day_with_several_exams_is_copied_with_its_time(open_p
     assert may_cite(wanted)
 
 
+def test_a_series_of_several_echoes_says_which_one_is_in_view(open_page: Open, city: RunningCity) -> None:
+    patient, client = Patient(), city.client("maugeri")
+    first = hospital.stack(patient, "maugeri", "20260310", 3, Modality="MR", SeriesDescription="T2 MULTIECO", EchoTime=15)
+    same = {keyword: getattr(first[0], keyword) for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID")}
+    more = hospital.stack(
+        patient, "maugeri", "20260310", 3, Modality="MR", SeriesDescription="T2 MULTIECO", EchoTime=90.5, **same
+    )
+    for number, image in enumerate(more, 4):
+        image.InstanceNumber = number
+    hospital.send(client, *first, *more)
+    hospital.wait_for_studies(city, patient, 1)
+    page, _ = open_page(str(hospital.link(city, patient={"id": patient.at["maugeri"]})["url"]))
+    page.locator(".pane.left .picture").focus()
+    page.keyboard.press("Home")
+    expect(page.locator(".pane.left .position")).to_have_text("1 / 6 · T2 MULTIECO · TE 15 ms")
+    page.keyboard.press("End")
+    expect(page.locator(".pane.left .position")).to_have_text("6 / 6 · T2 MULTIECO · TE 90,5 ms")
+
+
 def test_on_a_small_screen_who_the_patient_is_takes_little_of_it_and_the_hospitals_names_are_there_in_full(
     open_page: Open, city: RunningCity
 ) -> None:

@@ -22,7 +22,7 @@ FULL = InstanceFact(
     place=ReadingPlace(1.5, "101500"),
     geometry=ImageGeometry(
         (1.0, 0.0, 0.0, 0.0, 1.0, 0.0), (0.0, 0.0, -1.5), ("L", "P"), (0.5, 0.25), True, 1.25, "B30", (40.0, 400.0), True, 33.3,
-        "CC", "0a1b2c3d", 1.25,
+        "CC", "0a1b2c3d", 1.25, 90.0,
     ),
     document=DeclaredDocument(
         ("1.9",), True, "n", ("m",), "final", "i", "s", ("j",), "20260302", "093000", "c", 0, "Polmonite basale.",
@@ -39,7 +39,7 @@ STORED: dict[str, Any] = {
     "geometry": {
         "orientation": [1.0, 0.0, 0.0, 0.0, 1.0, 0.0], "position": [0.0, 0.0, -1.5], "toward": ["L", "P"], "spacing": [0.5, 0.25],
         "at_detector": True, "thickness": 1.25, "kernel": "B30", "window": [40.0, 400.0], "inverse": True, "frame_time": 33.3,
-        "view": "CC", "frame": "0a1b2c3d", "aspect": 1.25,
+        "view": "CC", "frame": "0a1b2c3d", "aspect": 1.25, "echo_time": 90.0,
     },
     "document": {
         "replaces": ["1.9"], "preliminary": True, "named": "n", "replaces_named": ["m"], "status": "final", "id": "i", "set": "s",

@@ -4,7 +4,7 @@ import { fill, h, respeak } from './dom.js';
 import { beginning, counterpart, isMammography, nearestSeries, placesOf, together } from './matching.js';
 import { NEUTRAL } from './looks.js';
 import { Picture, expectPicture } from './picture.js';
-import { dateText, distanceText, t } from './text.js';
+import { dateText, distanceText, numberText, t } from './text.js';
 import { imagesOfExam } from './exams.js';
 import { Presentations } from './presentations.js';
 import { aheadSign, hospital, isNoImage, keyOf, partialSign, severalPatientsSign, shortSign, titleOf } from './timeline.js';
@@ -68,6 +68,8 @@ export class Pane {
   retell() {
     if (!this.study) return;
     this.picture.retell();
+    if (!this.label) return; // its images are on their way
+    this.#tellPosition();
     this.#tellPresentation();
   }
 
@@ -304,10 +306,18 @@ export class Pane {
   }
 
   #tellPosition() {
-    const text = t('position', { number: this.at + 1, count: this.places.length });
+    const text = [t('position', { number: this.at + 1, count: this.places.length }), this.#echo()].filter(Boolean).join(' · ');
     this.slider.value = this.wished;
     this.slider.setAttribute('aria-valuetext', text);
     this.label.textContent = text;
+  }
+
+  /** Which echo is in view of a series that has several, and of which series; empty for any other. */
+  #echo() {
+    const times = new Set(this.places.map(({ cells: [cell] }) => cell?.instance.echo_time ?? null));
+    const time = this.places[this.at]?.cells[0]?.instance.echo_time;
+    if (times.size < 2 || !time) return '';
+    return [this.series.length < 2 && this.chosen.description, t('echoTime', { time: numberText(time, 1) })].filter(Boolean).join(' · ');
   }
 
   #draw() {

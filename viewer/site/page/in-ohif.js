@@ -112,7 +112,8 @@ function planesOf(viewport) {
   return viewport.getImageIds().map(imageId => {
     const plane = window.cornerstone.metaData.get('imagePlaneModule', imageId);
     const orientation = plane?.rowCosines && plane?.columnCosines ? [...plane.rowCosines, ...plane.columnCosines] : null;
-    return { position: plane?.imagePositionPatient ? [...plane.imagePositionPatient] : null, orientation, frame: plane?.frameOfReferenceUID };
+    const echo = Number(instanceOf(imageId)?.EchoTime);
+    return { position: plane?.imagePositionPatient ? [...plane.imagePositionPatient] : null, orientation, frame: plane?.frameOfReferenceUID, echo: echo > 0 ? echo : null };
   });
 }
 

@@ -20,7 +20,7 @@ export function normalOf(orientation) {
 }
 
 /**
- * Where the slices of a stack lie: `{normal, positions, frame}`, from `[{position, orientation, frame}]`; null where that is not
+ * Where the slices of a stack lie: `{normal, positions, frame, echoes}`, from `[{position, orientation, frame, echo}]`; null where that is not
  * known of every one of at least two, or they are not parallel.
  */
 export function stackOf(planes) {
@@ -30,14 +30,14 @@ export function stackOf(planes) {
   const positions = planes.map(plane => plane.position);
   const heights = positions.map(position => dot(position, normal));
   if (Math.max(...heights) - Math.min(...heights) < 1e-3) return null;
-  return { normal, positions, frame: planes[0].frame ?? '' };
+  return { normal, positions, frame: planes[0].frame ?? '', echoes: planes.map(plane => plane.echo ?? null) };
 }
 
 /** The heights of a stack's slices along a normal. */
 const along = (stack, normal) => stack.positions.map(position => dot(position, normal));
 
 /**
- * How two stacks go together: `{how, scale, shift, from, to}`; a slice of `one` at the height h lies at scale × h + shift in
+ * How two stacks go together: `{how, scale, shift, from, to, echoes}`; a slice of `one` at the height h lies at scale × h + shift in
  * `other`; `from` and `to` are the heights of their slices. `places` are what each shows of the body, head to foot. Null where
  * nothing puts them together. `how` is, in the order in which it is believed:
  *
@@ -50,7 +50,7 @@ export function pairing(one, other, places = [[], []]) {
   const [from, to] = [one, other].map(stack => along(stack, one.normal));
   const [[low, high], [floor, roof]] = [from, to].map(heights => [Math.min(...heights), Math.max(...heights)]);
   const [length, its] = [high - low, roof - floor];
-  const shifted = (how, shift, scale = 1) => ({ how, scale, shift, from, to });
+  const shifted = (how, shift, scale = 1) => ({ how, scale, shift, from, to, echoes: [one.echoes, other.echoes] });
   if (one.frame && one.frame === other.frame) return shifted('frame', 0);
   const like = Math.min(length, its) / Math.max(length, its) >= LIKE;
   const overlap = (Math.min(high, roof) - Math.max(low, floor)) / Math.min(length, its);
@@ -72,20 +72,26 @@ export function realigned(pair, at, its) {
 }
 
 /** The pair seen from the other side. */
-export function reversed({ how, scale, shift, from, to }) {
-  return { how, scale: 1 / scale, shift: -shift / scale, from: to, to: from };
+export function reversed({ how, scale, shift, from, to, echoes: [mine, theirs] }) {
+  return { how, scale: 1 / scale, shift: -shift / scale, from: to, to: from, echoes: [theirs, mine] };
 }
 
 /** Heights that are nearer than this, in mm, are one level. */
 const SAME = 0.01;
 
+/** Echo times that are nearer than this, in ms, are one. */
+const SAME_ECHO = 0.5;
+
 /** The slice of the other stack at the level of the slice `at`. Where a series goes over the same levels several times (echoes, water
- *  and fat), the how manieth time of one is that of the other. */
+ *  and fat), it is the one of the same echo time, where both say it; else the how manieth time of one is that of the other. */
 export function levelWith(pair, at) {
   const height = pair.scale * pair.from[at] + pair.shift;
   const far = pair.to.map(value => Math.abs(value - height));
   const nearest = Math.min(...far);
   const there = far.flatMap((value, index) => (value - nearest < SAME ? [index] : []));
+  const [mine, theirs] = pair.echoes;
+  const alike = mine[at] === null ? [] : there.filter(index => theirs[index] !== null && Math.abs(theirs[index] - mine[at]) < SAME_ECHO);
+  if (alike.length === 1) return alike[0];
   const before = pair.from.slice(0, at).filter(value => Math.abs(value - pair.from[at]) < SAME).length;
   return there[Math.min(before, there.length - 1)];
 }

@@ -470,8 +470,8 @@ function chosenSeries(pane) {
 const onScreen = () => pair().map(({ study_instance_uid, owner }) => ({ study_instance_uid, owner }));
 const pair = () => [byKey(state.chosen.left), byKey(state.chosen.right)].filter(Boolean);
 
-/** Somebody is about to open the viewer: its code and the images are fetched. Before that nothing of it is, nor recorded; so not where
- *  the button only comes to lie under the pointer, as when a notice moves it. */
+/** Somebody is about to open the viewer: its code and the images are fetched. Before that nothing of it is, nor recorded: a button that
+ *  came to lie under a pointer at rest says nothing. */
 function prepareViewer() {
   if (pair().length && !parts.viewer.isOpen) parts.viewer.prepare(pair(), chosenImages(), protocol(), state.swapped);
 }

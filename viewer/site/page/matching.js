@@ -59,7 +59,7 @@ export const isMammography = all => all.length > 0 && all.every(series => series
 export const beginning = places => (stackOfPlaces(places) ? Math.floor(places.length / 2) : 0);
 
 function stackOfPlaces(places) {
-  return stackOf(places.map(({ cells: [cell] }) => ({ position: cell?.instance.position, orientation: cell?.instance.orientation, frame: cell?.instance.frame })));
+  return stackOf(places.map(({ cells: [cell] }) => ({ position: cell?.instance.position, orientation: cell?.instance.orientation, frame: cell?.instance.frame, echo: cell?.instance.echo_time })));
 }
 
 /** How two series go together: `levels`, or null where nothing pairs their slices. `body` is what each exam shows, head to foot. */

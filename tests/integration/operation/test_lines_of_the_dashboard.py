@@ -65,7 +65,8 @@ def test_each_line_has_the_fields_that_are_added_up(operated: OperatedCity) -> N
 
 def test_each_filter_of_a_metric_names_a_line_that_is_written(operated: OperatedCity) -> None:
     operated.city.client("san-matteo").get("/institutions")
-    wanted = {"request", "forwarders"}
+    operated.city.aws("lambda").invoke(FunctionName="erase_due", Payload=json.dumps(TICK))
+    wanted = {"request", "forwarders", "erased"}
     wait_until(lambda: wanted <= {str(line.get("message")) for line in operated.log_lines()})
     lines = list(operated.log_lines())
     for resource in templates.overrides()["Resources"].values():

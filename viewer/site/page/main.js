@@ -33,7 +33,7 @@ const UNSEEN_FOR = 10 * 60000;
 const MOST_AHEAD = 200;
 const LEVELS = { frame: 'levelsByPosition', position: 'levelsByPosition', proportion: 'levelsByProportion', top: 'levelsFromTop', bottom: 'levelsFromBottom', middle: 'levelsByMiddle', here: 'levelsHere' };
 const app = document.getElementById('app');
-const state = { shown: null, chosen: { left: null, right: null }, choice: 0, swapped: false, proposal: null, nearest: null, priors: 'known', besideByHand: false, anew: false, pinned: false, news: new Set(), gone: [], linked: true, large: false, config: null };
+const state = { shown: null, chosen: { left: null, right: null }, choice: 0, swapped: false, proposal: null, nearest: null, priors: 'known', besideByHand: false, anew: false, pinned: false, news: new Set(), came: new Set(), gone: [], linked: true, large: false, config: null };
 let parts = null;
 let stopLive = null;
 let attempt = 0;
@@ -80,7 +80,7 @@ function show({ timeline, etag, current, priors, images = [] }) {
     const study = timeline.studies.find(each => keyOf(each) === keyOf(found));
     if (study) knowImages(study, found);
   }
-  Object.assign(state, { shown: timeline, chosen: { left: null, right: null }, proposal: null, nearest: null, priors: 'known', besideByHand: false, anew: false, pinned: false, news: newIn(timeline), gone: [] });
+  Object.assign(state, { shown: timeline, chosen: { left: null, right: null }, proposal: null, nearest: null, priors: 'known', besideByHand: false, anew: false, pinned: false, news: newIn(timeline), came: new Set(), gone: [] });
   frame();
   chooseFirst(current, priors);
   second.join(session.reading(), { where, follow });
@@ -530,6 +530,7 @@ async function changed(timeline) {
   state.shown = timeline;
   state.news = newIn(timeline);
   for (const study of [...arrived, ...grown, ...reported, ...completed]) state.news.add(keyOf(study));
+  for (const study of arrived) state.came.add(keyOf(study));
   drawPatient();
   if (goneNow.length) {
     parts.viewer?.remove();
@@ -569,10 +570,13 @@ const versionsOf = study => JSON.stringify(study.reports.map(report => ({ ...rep
 /** What is new to this reader, since another visit too. */
 const newIn = timeline => new Set(timeline.studies.filter(study => study.new).map(keyOf));
 
-/** What stands on a screen that somebody sees is news no longer, which the archive remembers for the next visit. */
+/** What stands on a screen that somebody sees is news no longer, which the archive remembers for the next visit; but what came beside
+ *  by itself, while perhaps nobody sat there, is until somebody takes it. */
 function lookedAt() {
   if (document.hidden) return;
-  const seen = Object.values(state.chosen).filter(key => state.news.delete(key));
+  const { left, right } = state.chosen;
+  const taken = state.besideByHand || !state.came.has(right);
+  const seen = [left, taken && right].filter(key => state.news.delete(key));
   if (seen.length) session.keep(onScreen()).catch(() => {});
 }
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,6 +21,8 @@ from forwarder.web.media_types import DICOM, METADATA, StoreBody, parse_media_ty
 LARGEST_INSTANCE = 5 * 1024**3
 """Bytes that the archive takes of an instance."""
 MOST_INSTANCES = 5000
+MOST_PARTS = 10_000
+"""As many as the archive takes of a smaller body; those that are no instance count too: each is told of in the answer."""
 MOST_HEADERS = 32
 LARGEST_HEADERS = 16 * 1024
 MOST_BLANKS = 256
@@ -42,7 +45,7 @@ class StoredPart:
         return str(self.digest.hexdigest())
 
 
-class InstanceFiles:
+class InstanceFiles(ABC):
     """Takes a body piece by piece. `feed` and `end` raise RefusedError, OSError.
 
     `parts`: the instances; `foreign`: how many parts are nothing that is stored.
@@ -54,13 +57,13 @@ class InstanceFiles:
         self.parts: list[StoredPart] = []
         self.foreign = 0
 
+    @abstractmethod
     def feed(self, piece: bytes) -> None:
         """What came next."""
-        raise NotImplementedError
 
+    @abstractmethod
     def end(self) -> list[StoredPart]:
         """All of it came: its instances."""
-        raise NotImplementedError
 
     def close(self) -> None:
         """Nothing more comes."""
@@ -194,6 +197,8 @@ class MultipartFiles(InstanceFiles):
             raise RefusedError(400, "bad-multipart")
         declared = parse_media_type(first.get(b"content-type", b"").decode("latin-1"))
         name = declared.name if declared else self._part_type
+        if len(self.parts) + self._others + self.foreign >= MOST_PARTS:
+            raise RefusedError(413, "body-too-large")
         if name == DICOM:
             self._begin()
         elif name in METADATA:

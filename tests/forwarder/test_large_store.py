@@ -25,7 +25,7 @@ from chalicelib.dicomweb import stow_response
 from chalicelib.dicomweb.media_types import negotiate, parse_media_type
 from chalicelib.dicomweb.native_xml import to_xml
 from chalicelib.dicomweb.representations import STORE_RESPONSE
-from chalicelib.dicomweb.stow import parse_store_request
+from chalicelib.dicomweb.stow import MAX_PARTS, parse_store_request
 from chalicelib.dicomweb.stow_response import FAILURE_REASONS, FailedInstance, StoredInstance
 from chalicelib.domain.errors import BadRequest, NotAcceptable, UnsupportedMediaType
 from chalicelib.services.ingest.uploads import MAX_SIZE
@@ -223,6 +223,22 @@ def test_more_parts_than_are_taken_are_refused(monkeypatch: pytest.MonkeyPatch) 
     assert len(taken(iter([body([b"x"] * 3)]))[0]) == 3
     with pytest.raises(RefusedError):
         taken(iter([body([b"x"] * 4)]))
+
+
+@pytest.mark.parametrize("header", [b"Content-Type: text/plain", b"Content-Type: image/jpeg\r\nContent-Location: x"])
+def test_parts_that_are_no_instance_are_counted_too(monkeypatch: pytest.MonkeyPatch, header: bytes) -> None:
+    """Each of them would be told of in the answer: a body of millions of empty parts would fill the memory."""
+    assert large_body.MOST_PARTS == MAX_PARTS
+    monkeypatch.setattr(large_body, "MOST_PARTS", 3)
+
+    def sent(others: int) -> bytes:
+        parts = [b"Content-Type: application/dicom\r\n\r\nx", *[header + b"\r\n\r\n"] * others]
+        return b"".join(b"--edge\r\n" + part + b"\r\n" for part in parts) + b"--edge--"
+
+    assert len(taken(iter([sent(2)]))[0]) == 1
+    with pytest.raises(RefusedError) as refused:
+        taken(iter([sent(3)]))
+    assert refused.value.status == 413
 
 
 def test_an_instance_larger_than_the_archive_takes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,11 +7,18 @@ stopped whatever a deployment makes anew in front of it.
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from infra.deployed import OperationFailed
+
+MOST_LOOKS = 300
+"""How often it is looked whether a source has stopped or started: ten minutes, at two seconds a pause."""
 _FUNCTION, _SOURCE, _RULE = "AWS::Lambda::Function", "AWS::Lambda::EventSourceMapping", "AWS::Events::Rule"
 
 
 def stop(session: Any, stack: str, pause: Callable[[], None]) -> int:
-    """Let nothing of a stack run any more; how many functions it has. Waits (`pause`) until its sources have stopped."""
+    """Let nothing of a stack run any more; how many functions it has. Waits (`pause`) until its sources have stopped.
+
+    Raises OperationFailed where they do not.
+    """
     sources, rules, functions = _parts(session, stack)
     _switch(session, sources, False, pause)
     events, client = session.client("events"), session.client("lambda")
@@ -38,9 +45,12 @@ def _switch(session: Any, sources: list[str], on: bool, pause: Callable[[], None
     client = session.client("lambda")
     for source in sources:
         client.update_event_source_mapping(UUID=source, Enabled=on)
-    for source in sources:
-        while client.get_event_source_mapping(UUID=source)["State"] != ("Enabled" if on else "Disabled"):
-            pause()
+    wanted = "Enabled" if on else "Disabled"
+    for _ in range(MOST_LOOKS):
+        if all(client.get_event_source_mapping(UUID=source)["State"] == wanted for source in sources):
+            return
+        pause()
+    raise OperationFailed(f"An event source does not become {wanted}: look at it at AWS, and say the same again")
 
 
 def _parts(session: Any, stack: str) -> tuple[list[str], list[str], list[str]]:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
+import pytest
+
 from infra import standstill
+from infra.deployed import OperationFailed
 from infra.operate import COMMANDS
 
 KINDS = {
@@ -70,6 +74,13 @@ def test_everything_stops_sources_first_and_starts_again() -> None:
     assert account.pauses == 1
     assert standstill.start(account, "contenitore", account.pause) == 2
     assert all(account.running.values())
+
+
+def test_a_source_that_does_not_stop_is_told_and_not_waited_for_without_end() -> None:
+    account, looks = Account(), itertools.count()
+    with pytest.raises(OperationFailed):
+        standstill.stop(account, "contenitore", lambda: next(looks))
+    assert next(looks) == standstill.MOST_LOOKS
 
 
 def test_both_are_commands() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Locator, Page, Route, expect
+from playwright.sync_api import FrameLocator, Locator, Page, Route, expect
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
@@ -338,6 +338,17 @@ def test_films_of_two_vendors_are_right_here_and_in_ohif_view_beside_view_until_
     expect(page.locator(".viewer")).to_be_hidden()
 
 
+def measure(page: Page, frame: FrameLocator) -> None:
+    """A length in the viewer's left image."""
+    frame.locator('[data-cy="MeasurementTools-split-button-primary"]').click()
+    box = canvas(frame, VIEWPORTS[0]).bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 100, box["y"] + 200)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 200, box["y"] + 260, steps=4)
+    page.mouse.up()
+
+
 def unlike(patient: Patient) -> tuple[Images, Images]:
     """A thorax beside thorax and abdomen, on the same table positions."""
     return (
@@ -374,13 +385,7 @@ def test_a_ct_opens_on_its_slices_at_the_same_level_and_goes_on_so_and_nothing_o
     wait_until(lambda: windows(page)[1] == {"lower": -150, "upper": 250})
     for name in VIEWPORTS:
         assert 40 < middle(canvas(frame, name)).mean() < 220
-    frame.locator('[data-cy="MeasurementTools-split-button-primary"]').click()
-    box = canvas(frame, VIEWPORTS[0]).bounding_box()
-    assert box is not None
-    page.mouse.move(box["x"] + 100, box["y"] + 200)
-    page.mouse.down()
-    page.mouse.move(box["x"] + 200, box["y"] + 260, steps=4)
-    page.mouse.up()
+    measure(page, frame)
     wait_until(lambda: page.frames[-1].evaluate("services.measurementService.getMeasurements().length") == 1)
     frame.locator('[data-cy="side-panel-header-right"]').click()
     listed = frame.get_by_role("list", name="Misure")
@@ -415,13 +420,7 @@ def test_another_language_changes_the_words_and_nothing_that_was_chosen_or_measu
     page.locator("#largeReports").check()
     page.locator("#search").fill("tc")
     frame = in_ohif(page)
-    frame.locator('[data-cy="MeasurementTools-split-button-primary"]').click()
-    box = canvas(frame, VIEWPORTS[0]).bounding_box()
-    assert box is not None
-    page.mouse.move(box["x"] + 100, box["y"] + 200)
-    page.mouse.down()
-    page.mouse.move(box["x"] + 200, box["y"] + 260, steps=4)
-    page.mouse.up()
+    measure(page, frame)
     frame.locator('[data-cy="side-panel-header-right"]').click()
     expect(frame.get_by_role("list", name="Misure").get_by_role("listitem")).to_have_count(1)
     before, asked = indexes(page), len(watch.requests)

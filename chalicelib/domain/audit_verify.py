@@ -187,6 +187,8 @@ def _first_missed(first: int, last: int, next_at: str, anchors: Sequence[Anchore
 
 TOLERANCE = timedelta(minutes=5)
 """By how much the clock of who records a restore may differ from that of S3."""
+LEAST_YEARS, MOST_YEARS = 2, 100
+"""For which audit records are kept: what the law allows at the least, and what a calendar bears."""
 MOST_RESTORED = timedelta(days=36)
 """The table can be restored to moments of the last 35 days; a day is given to the restore itself."""
 
@@ -270,7 +272,7 @@ def read_anchors(
             said = {shard: ChainHead(int(head["seq"]), str(head["hash"])) for shard, head in document["heads"].items()}
             previous = document.get("previous")
             years = document.get("retention_years")
-            kept = keep_since(now, float(years)) if now is not None and years is not None else None
+            kept = keep_since(now, _kept_years(float(years))) if now is not None and years is not None else None
         except (ValueError, KeyError, TypeError, AttributeError):
             findings.append(ChainFault("anchor", key, 0, 0, "it cannot be read"))
             continue
@@ -284,6 +286,11 @@ def read_anchors(
             known = heads.setdefault(shard, {})
             known.setdefault((head.seq, head.hash), Anchored(at, head, key, restored, kept))
     return {shard: sorted(known.values(), key=lambda anchored: anchored.head.seq) for shard, known in heads.items()}, findings
+
+
+def _kept_years(said: float) -> float:
+    """The years for which an anchor says that records are kept, as far as a stack can say it: who forges one says any."""
+    return min(max(said, LEAST_YEARS), MOST_YEARS)
 
 
 def keep_since(now: datetime, retention_years: float) -> datetime:

@@ -243,6 +243,21 @@ def test_for_how_long_records_are_kept_the_anchors_say(years: int, expired: int,
     assert [finding.problem for finding in seen.findings] == problems
 
 
+@pytest.mark.parametrize("years", [0, -3, 10**9])
+def test_an_anchor_that_says_what_no_stack_can_lets_no_record_go_and_stops_no_verification(years: int) -> None:
+    table, vault = MemoryTable(), MemoryVault()
+    shard = audit_chain.shards("operator")[0]
+    for age in (9, 6, 3):
+        known = audit_chain.head_of(table.get(keys.audit_records(shard), keys.HEAD))
+        records = audit.records(context("operator", NOW - timedelta(days=age), f"r-{age}"), [access()])
+        table.transact(audit_chain.appending(shard, known, audit_chain.chain(known, shard, records, 2**31)))
+    anchor_heads(table, vault, NOW - timedelta(days=1), years)
+    assert command.verify(table, sorted(vault.documents.items()), NOW).findings == []
+    table.put(Delete(*record(table, shard, 1).key))
+    (finding,) = command.verify(table, sorted(vault.documents.items()), NOW).findings
+    assert (finding.problem, finding.first) == ("removed", 1)
+
+
 def test_each_record_is_kept_as_long_as_was_said_when_it_was_written() -> None:
     """Ten years first, and two since: what is of the first goes after what is of the second."""
     table, vault = MemoryTable(), MemoryVault()

@@ -45,6 +45,12 @@ Fault = Callable[[str, str, bytes], Reply | None]
 """(method, path, body) → the answer instead of the real one, or None to let it pass."""
 
 
+def _free() -> threading.Event:
+    line = threading.Event()
+    line.set()
+    return line
+
+
 @dataclass
 class FakeArchive:
     """The state of the archive and the knobs of its faults."""
@@ -58,6 +64,9 @@ class FakeArchive:
     before: Fault = lambda method, path, body: None
     after: Fault = lambda method, path, body: None  # the work is done, but this is what the sender hears
     bytes_per_second: float | None = None
+    line: threading.Event = field(default_factory=_free)
+    """Cleared, what is uploaded stands on the line until it is set."""
+    on_the_line: int = 0
     objects: dict[str, bytes] = field(default_factory=dict)
     stored_at: dict[str, float] = field(default_factory=dict)
     offers: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -165,12 +174,21 @@ class _Handler(BaseHTTPRequestHandler):
                 time.sleep(len(block) / self.archive.bytes_per_second)
         return b"".join(blocks)
 
+    def _wait_for_the_line(self) -> None:
+        with self.archive.lock:
+            self.archive.on_the_line += 1
+        self.archive.line.wait(60)
+        with self.archive.lock:
+            self.archive.on_the_line -= 1
+
     def _handle(self, real: Callable[[str, bytes], Reply]) -> None:
         archive, method, path = self.archive, self.command, self.path
         with archive.lock:
             archive.in_flight += 1
             archive.most_in_flight = max(archive.most_in_flight, archive.in_flight)
         try:
+            if path.startswith("/objects/"):
+                self._wait_for_the_line()
             body = self._body()
             with archive.lock:
                 archive.calls[f"{method} {path.split('/objects/')[0] or '/objects'}"] += 1

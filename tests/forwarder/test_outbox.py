@@ -281,11 +281,14 @@ def test_what_is_urgent_goes_first_even_when_all_that_may_be_under_way_is(archiv
     monkeypatch.setattr(outbox, "IN_FLIGHT", 4)
     monkeypatch.setattr(outbox, "UPLOADING", 1)
     place = plain(tmp_path, archive, send__parallel=1, send__urgent=[{"modality": ["CR"]}])
-    archive.bytes_per_second = 8000.0
+    archive.line.clear()
     with running(place.config()):
         assert store(place, [ct_slice(n) for n in range(1, 7)]) == [0x0000] * 6
-        until(lambda: archive.in_flight and archive.calls["POST /uploads"])
+        until(lambda: archive.on_the_line)
+        asked = archive.calls["POST /uploads"]  # no more is asked about while one is on the line
         assert store(place, [ct_slice(99, modality="CR")]) == [0x0000]
+        until(lambda: archive.calls["POST /uploads"] > asked)
+        archive.line.set()
         until(lambda: place.settled(7))
     order = [number_of(archive.objects[sha256]) for sha256 in archive.order]
     assert order.index(99) <= 2  # besides what was on the line then

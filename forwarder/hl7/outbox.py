@@ -29,6 +29,11 @@ ARRIVING_SECONDS = 10.0  # and for how long it is looked for so often
 MOST_ARRIVING = 10_000  # studies that are remembered so
 PERHAPS_THIS_ONE = frozenset({Failure.SERVER, Failure.REFUSED, Failure.PROTOCOL})
 """Blamed on the line; but should it be this report (a proxy may dislike its words), it must not hold up the others."""
+_ANSWERS = {
+    200: None, 201: None, 404: Reason.REPORT_WITHOUT_STUDY, 409: Reason.REPORT_OF_ANOTHER_PATIENT,
+    **dict.fromkeys((400, 413, 415), Reason.REPORT_REFUSED),
+}  # fmt: skip
+"""What the archive answers to a report, and why it then does not have it. 409: the document itself names another patient."""
 
 
 class ReportOutbox:
@@ -141,9 +146,8 @@ class ReportOutbox:
         query |= {"replaces": report.replaces} if report.replaces else {}
         path = f"/studies/{study}/reports?{urlencode({name: value for name, value in query.items() if value}, quote_via=quote)}"
         headers = {"Content-Type": report.media_type, "Accept": "application/json"}
-        expected = {200, 201, 400, 404, 413, 415}
-        status = self._archive.call("POST", path, report.content or b"", headers, expected).status
-        return {200: None, 201: None, 404: Reason.REPORT_WITHOUT_STUDY}.get(status, Reason.REPORT_REFUSED)
+        status = self._archive.call("POST", path, report.content or b"", headers, _ANSWERS).status
+        return _ANSWERS[status]
 
     def _failed(self, waiting: queue.WaitingReport, error: ArchiveError, started: float) -> None:
         log.warning("report not sent", report=waiting.digest[:12], kind=error.failure.value, detail=str(error))

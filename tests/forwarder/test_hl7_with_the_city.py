@@ -315,6 +315,21 @@ def test_a_report_is_never_attached_to_another_patients_study(up: Case):
     assert until(lambda: admin.rejected(up.place.spool))[0].reason == "report-of-another-patient"
 
 
+def test_a_document_that_names_another_patient_is_put_aside_and_the_right_one_goes(up: Case):
+    up.image()
+    issuer = "2.16.840.1.113883.2.9.99.1.4.1"
+
+    def cda(patient: str) -> bytes:
+        target = f'<recordTarget><patientRole><id root="{issuer}" extension="{patient}"/></patientRole></recordTarget>'
+        return f'<ClinicalDocument xmlns="urn:hl7-org:v3"><title>Di {patient[:2]}</title>{target}</ClinicalDocument>'.encode()
+
+    wrong, right = (up.oru("", documents=(cda(patient),)) for patient in ("SOMEBODY-ELSE", up.patient))
+    assert up.send(wrong, right) == ["AA", "AA"]
+    assert up.settled(2)["sent"] == 1
+    assert up.place.state()["aside"] == {"report-of-another-patient": 1}
+    assert [text for _, _, text in until(up.seen)] == [cda(up.patient).decode()]
+
+
 def test_a_report_that_is_taken_back_while_it_waits_is_not_sent(up: Case):
     report = up.oru("Da ritirare.")
     assert up.send(report, up.oru("Da ritirare.", state="X"), report) == ["AA"] * 3

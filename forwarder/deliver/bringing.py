@@ -103,7 +103,8 @@ class Bringing(Tables):
             )
             for came in made:
                 connection.execute(
-                    "INSERT OR IGNORE INTO deliver_made VALUES (?, ?, ?, ?, ?, ?)",
+                    "INSERT OR IGNORE INTO deliver_made (sop_instance, sop_class, series, study, owner, original)"
+                    " VALUES (?, ?, ?, ?, ?, ?)",
                     (came.sop_instance, came.sop_class, came.series, task.study, task.owner, came.original),
                 )
 

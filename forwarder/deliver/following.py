@@ -23,7 +23,7 @@ class Following(Tables):
         """The feed was read up to `cursor`: these (kind, name) are to be looked at; `withdrawn`: studies that were, in whole."""
 
         def work(connection: sqlite3.Connection) -> None:
-            connection.execute("INSERT OR REPLACE INTO deliver_feed VALUES (1, ?)", (cursor,))
+            connection.execute("INSERT OR REPLACE INTO deliver_feed (one, cursor) VALUES (1, ?)", (cursor,))
             for kind, name in looks:
                 ask_to_look(connection, kind, name)
             for study in withdrawn:

@@ -46,7 +46,7 @@ class Planning(Tables):
             wanted = {(exam.study, exam.owner) for exam, _ in ranked}
             if ranked:
                 connection.execute(
-                    "INSERT INTO deliver_patients VALUES (?, ?, ?)"
+                    "INSERT INTO deliver_patients (number, name, looked_at) VALUES (?, ?, ?)"
                     " ON CONFLICT (number) DO UPDATE SET looked_at = excluded.looked_at",
                     (found.number, secrets.token_hex(6), time.time()),
                 )
@@ -82,7 +82,8 @@ class Planning(Tables):
             connection.execute("DELETE FROM deliver_ordered WHERE since < ?", (now - ORDERED_SECONDS,))
             for place, (study, owner) in enumerate(relevant):
                 connection.execute(
-                    "INSERT OR REPLACE INTO deliver_ordered VALUES (?, ?, ?, ?, ?)", (number, study, owner, place, now)
+                    "INSERT OR REPLACE INTO deliver_ordered (number, study, owner, place, since) VALUES (?, ?, ?, ?, ?)",
+                    (number, study, owner, place, now),
                 )
             ask_to_look(connection, "patient", number)
 

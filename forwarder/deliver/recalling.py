@@ -35,7 +35,9 @@ class Recalling(Tables):
         """A rejection note of ours goes to the PACS: when it comes back, it is an echo."""
         self._journal.write(
             lambda connection: connection.execute(
-                "INSERT OR IGNORE INTO deliver_made VALUES (?, '', '', ?, ?, '')", (sop_instance, study.study, study.owner)
+                "INSERT OR IGNORE INTO deliver_made (sop_instance, sop_class, series, study, owner, original)"
+                " VALUES (?, '', '', ?, ?, '')",
+                (sop_instance, study.study, study.owner),
             )
         )
 

@@ -121,7 +121,8 @@ def message(config: MailConfig, base: str, addresses: Sequence[str], items: Sequ
 
 def _note(connection: sqlite3.Connection, items: Sequence[WorkItem]) -> None:
     connection.executemany(
-        "INSERT OR REPLACE INTO told VALUES (?, ?, ?)", [(str(item.kind), item.key, time.time()) for item in items]
+        "INSERT OR REPLACE INTO told (kind, key, told_at) VALUES (?, ?, ?)",
+        [(str(item.kind), item.key, time.time()) for item in items],
     )
 
 

@@ -278,11 +278,21 @@ SENT_UNDER_ANOTHER_UID = """
 ALTER TABLE instances ADD COLUMN sent_as TEXT;  -- the SOP Instance UID of C-STORE or file meta, where the data set has another
 CREATE INDEX instances_sent_as ON instances (sent_as) WHERE sent_as IS NOT NULL;
 """
+READABLE = """
+CREATE TABLE readable (                  -- since which version of the journal a forwarder reads and writes this one
+    one INTEGER PRIMARY KEY CHECK (one = 1), since INTEGER NOT NULL
+);
+INSERT INTO readable (one, since) VALUES (1, 12);
+"""
 SCHEMAS = (
     SCHEMA, REPORTS, REPORTS_HAVE_DATES, REPORTS_KNOW_THEIR_CONTENT, DELIVERIES, REGISTRATION, DELIVERIES_ARE_CONFIRMED, ORDERS,
-    REGISTRATION_IS_LARGE, TOLD, SENT_UNDER_ANOTHER_UID,
+    REGISTRATION_IS_LARGE, TOLD, SENT_UNDER_ANOTHER_UID, READABLE,
 )  # fmt: skip
-"""What each version of the journal added; an older journal gets what it lacks when it is opened."""
+"""What each version of the journal added; an older journal gets what it lacks when it is opened.
+
+A hospital goes back to the version before. So what is added is new tables, indices, and columns that have a default, which
+forwarders of before pass over; a version that must do otherwise raises `readable.since` to its own number.
+"""
 
 GROUP = 256  # pieces of work in one transaction
 LONGEST_PAUSES = {
@@ -500,8 +510,11 @@ def _prepare(connection: sqlite3.Connection) -> None:
     if version < len(SCHEMAS):  # else nothing is written: it has to open on a full disk too
         connection.execute(f"PRAGMA user_version = {len(SCHEMAS)}")
     connection.execute("COMMIT")
-    if version > len(SCHEMAS):
-        raise SpoolError("The journal was written by a newer forwarder; install that version.")
+    if version > len(SCHEMAS) < connection.execute("SELECT since FROM readable").fetchone()[0]:
+        raise SpoolError(
+            "The journal was written by a newer forwarder, and this one cannot read it; install that version again."
+            " Nothing of it was changed."
+        )
 
 
 def _statements(script: str) -> Iterator[str]:

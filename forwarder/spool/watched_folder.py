@@ -124,7 +124,9 @@ class Watcher:
             if self._config.after == "keep":
                 row = (_as_text(path), *stamp)
                 self._spool.journal.note(
-                    lambda connection: connection.execute("INSERT OR REPLACE INTO watched VALUES (?, ?, ?)", row)
+                    lambda connection: connection.execute(
+                        "INSERT OR REPLACE INTO watched (path, size, mtime_ns) VALUES (?, ?, ?)", row
+                    )
                 )
             elif _stamp(path) == stamp:  # what has taken its place meanwhile is another file
                 path.unlink()

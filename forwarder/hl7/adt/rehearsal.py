@@ -24,8 +24,10 @@ def rehearsal(journal: sqlite3.Connection | None) -> Iterator[sqlite3.Connection
         memory.executescript(REGISTRATION)
         if journal is not None and is_known(journal):
             for table in ("adt_events", "adt_acts"):
-                for row in journal.execute(f"SELECT * FROM {table}"):  # noqa: S608
-                    memory.execute(f"INSERT INTO {table} VALUES ({','.join('?' * len(tuple(row)))})", tuple(row))  # noqa: S608
+                columns = ", ".join(column["name"] for column in memory.execute(f"PRAGMA table_info({table})"))
+                for row in journal.execute(f"SELECT {columns} FROM {table}"):  # noqa: S608
+                    places = ", ".join("?" * len(row))
+                    memory.execute(f"INSERT INTO {table} ({columns}) VALUES ({places})", tuple(row))  # noqa: S608
         yield memory
     finally:
         memory.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import shutil
 import signal
 import sqlite3
 import time
@@ -98,6 +99,33 @@ def case(city, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Case:
 def up(case: Case) -> Iterator[Case]:
     with running(case.place.config()):
         yield case
+
+
+def test_a_machine_that_is_lost_is_made_up_for_by_sending_once_more(case: Case):
+    """docs/forwarder.md, When the machine is lost: images and reports that are there already are there once, in their order."""
+    preliminary = case.oru("Prima.", state="P", status_at="20260301101000", control_id="L-1")
+    final = case.oru("Seconda.", state="F", status_at="20260301103000", control_id="L-2")
+    images = [ct_slice(number, study=case.study, edge=16) for number in range(1, 6)]
+    for ds in images:
+        ds.PatientID, ds.AccessionNumber = case.patient, case.accession
+    with running(case.place.config()):
+        assert store(case.place, images[:3]) == [0x0000] * 3
+        until(lambda: case.place.settled(3))
+        for count, message in enumerate((preliminary, final), 1):
+            assert case.send(message) == ["AA"]
+            case.settled(count)
+        before = until(lambda: (seen := case.seen()) and len(seen) == 2 and seen)
+    shutil.rmtree(case.place.spool)
+    with running(case.place.config()):
+        assert store(case.place, images) == [0x0000] * 5
+        assert until(lambda: case.place.settled(5))["indexed"] == 5
+        assert (
+            case.send(preliminary, final, case.oru("Terza.", state="C", status_at="20260301110000", control_id="L-3"))
+            == ["AA"] * 3
+        )
+        assert case.settled(3)["sent"] == 3
+        after = until(lambda: (seen := case.seen()) and len(seen) == 3 and seen)
+    assert after == [("RX TORACE PA (corretto)", 3, "Terza."), *before]
 
 
 def test_a_report_stands_beside_the_images_at_the_other_hospital(up: Case):

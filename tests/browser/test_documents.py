@@ -125,6 +125,43 @@ def test_a_pdf_that_did_not_come_has_a_button_and_no_json_is_shown_in_its_place(
     wait_until(lambda: shows_the_document(frame, dark=True))
 
 
+def test_a_pdf_in_a_window_goes_with_its_exam_its_reading_and_the_page(open_page: Open, city: RunningCity) -> None:
+    story = Story(city, 0)
+    other = hospital.chest_film(story.patient, "maugeri", "20251201")
+    hospital.send(story.client, other)
+    hospital.wait_for_studies(city, story.patient, 2)
+    page, _ = open_page(story.url)
+
+    def opened() -> Page:
+        with page.expect_popup() as popup:
+            page.locator(".report", has_text="Referto firmato").get_by_role("button", name="Apri il PDF").press("Enter")
+        return popup.value
+
+    def goes(window: Page) -> None:
+        wait_until(lambda: page.title() and window.is_closed())  # closing is heard of while the page answers
+
+    def put(what: str, side: str) -> None:
+        page.locator(".exam", has_text=what).locator(f"[data-side={side}]").first.press("Enter")
+        expect(page.locator(f".pane.{side} h2")).to_have_text(what)
+
+    report = opened()
+    put("RX TORACE PA", "right")
+    assert not report.is_closed()  # its exam is still there
+    put("RX TORACE PA", "left")
+    goes(report)
+    put("TC TORACE", "left")
+    report = opened()
+    page.reload()
+    goes(report)
+    report = opened()
+    page.goto(str(hospital.link(city, patient={"id": story.patient.at["maugeri"]})["url"]))
+    goes(report)
+    report = opened()
+    page.get_by_role("button", name="Termina lettura").click()
+    page.locator("#end-now").click()
+    goes(report)
+
+
 @pytest.mark.usefixtures("ohif")
 def test_ohif_shows_reports_and_pdfs_of_any_size_and_names_and_descriptions_as_text(open_page: Open, city: RunningCity) -> None:
     hostile = "<img src=x onerror=alert(1)><script>alert(2)</script>"

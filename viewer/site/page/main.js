@@ -13,6 +13,7 @@ import { live } from './live.js';
 import { counterpart, fromOtherSide, isMammography, together } from './matching.js';
 import { meansToEnd } from './ending.js';
 import { Viewer } from './ohif.js';
+import { keepPdfs } from './pdf-windows.js';
 import { printedLine } from './print.js';
 import { forgetPictures } from './picture.js';
 import { ReportsOfBoth } from './sections.js';
@@ -44,6 +45,7 @@ addEventListener('hashchange', () => {
   if (token) start(token);
 });
 addEventListener('keydown', onkey);
+addEventListener('pagehide', () => keepPdfs([]));
 addEventListener('pageshow', event => event.persisted && location.reload());
 document.addEventListener('visibilitychange', () => {
   if (!parts || document.hidden) return;
@@ -55,6 +57,7 @@ document.addEventListener('visibilitychange', () => {
 async function start(token, { begun, texts } = { begun: session.begin(token), texts: loadTexts() }) {
   const mine = (attempt += 1);
   stopLive?.();
+  keepPdfs([]);
   performance.mark('contenitore:start');
   begun.catch(() => {}); // told below, once there are words for it
   await texts.catch(() => loadTexts()).catch(() => {}); // once more; and rather without words than with nothing
@@ -378,6 +381,7 @@ function nothingBeside(current) {
 async function draw(left, right) {
   if (state.chosen.left !== left || state.chosen.right !== right) parts.tools.another();
   state.chosen = { left, right };
+  keepPdfs([left, right]);
   lookedAt();
   drawList();
   parts.strip.show(state.shown, state.chosen, state.pinned, state.news);
@@ -627,6 +631,7 @@ function stopped(kind, again) {
   parts = null;
   state.shown = null;
   second.leave();
+  keepPdfs([]);
   keepThumbnails([]);
   forgetExams();
   forgetPictures();

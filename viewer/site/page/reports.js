@@ -4,6 +4,7 @@
 import { withCitations } from './citations.js';
 import { fill, h } from './dom.js';
 import { dateText, t } from './text.js';
+import { openPdf } from './pdf-windows.js';
 import { get, getPdf } from './session.js';
 import { partsChanged, sectionParts } from './sections.js';
 import { hospital, keyOf, ownerOf, titleOf } from './timeline.js';
@@ -101,14 +102,7 @@ async function pdf(study, report) {
   const address = URL.createObjectURL(content);
   const frame = h('iframe.pdf', { src: `${address}#toolbar=0&navpanes=0&view=FitH`, title: () => report.title || t('reports'), referrerpolicy: 'no-referrer', onload: () => URL.revokeObjectURL(address) });
   const asSent = h('button', { type: 'button', 'aria-pressed': 'false', onclick: () => asSent.setAttribute('aria-pressed', String(frame.classList.toggle('as-sent'))) }, () => t('pdfAsSent'));
-  return [h('p.pdf-tools', {}, h('button', { type: 'button', onclick: () => openPdf(content) }, () => t('pdfOpen')), ' ', asSent), h('p.pdf-note', {}, () => t('pdfPrint')), frame];
-}
-
-/** A PDF in a window of its own, under an address that says nothing and is good for a minute. */
-function openPdf(content) {
-  const address = URL.createObjectURL(content);
-  window.open(address, '_blank');
-  setTimeout(() => URL.revokeObjectURL(address), 60000);
+  return [h('p.pdf-tools', {}, h('button', { type: 'button', onclick: () => openPdf(keyOf(study), content) }, () => t('pdfOpen')), ' ', asSent), h('p.pdf-note', {}, () => t('pdfPrint')), frame];
 }
 
 async function sectionsOf(study, report) {

@@ -23,7 +23,13 @@ STATES = frozenset("ABCDFINOPRSUVWX")
 """Table 0085, OBX-11."""
 _VALUE, _STATE = 5, 11  # OBX-5 and OBX-11
 _MOST_SHIFTED = 200  # separators in one text that were not escaped
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]")
+_SIGNS = {code: text for code in range(0x80, 0xA0) if (text := bytes([code]).decode("cp1252", "ignore"))} | dict.fromkeys(
+    b"\v\f", "\n"
+)
+"""What Windows has where ISO 8859 and Unicode have control characters, as the dash of “3–5 mm”; breaks of line and page."""
+_BREAK = re.compile(r"(?<![\s(])~|~(?!\d)|~(?=\d+[.)]\s)")
+"""The repetition separator, but for a tilde that says “about” and is not escaped: “nodulo di ~3 cm”."""
 _BASE64 = re.compile(r"[A-Za-z0-9+/_\s-]+=*\s*")
 _PDF_IN_BASE64 = "JVBERi0"  # “%PDF-”
 _DATA_URL = re.compile(r"data:[^,]{0,100};base64,", re.IGNORECASE)
@@ -58,7 +64,7 @@ class Content:
 
         Raises RefusedMessage where nothing can be used, and something is there that cannot.
         """
-        text = _CONTROLS.sub("", _joined(self.texts)).strip("\n")
+        text = _CONTROLS.sub("", _joined(self.texts).translate(_SIGNS)).strip("\n")
         if not self.narrated or not text.strip():
             if not self.files and self.left_out:
                 raise self.left_out[0][1]
@@ -87,8 +93,7 @@ def read(segments: Sequence[Segment]) -> Content:
         if state in GONE:
             continue
         if kind in TEXTS:
-            lines = value.replace(obx.delimiters.repetition, "\n")
-            found.narrate(obx.value(3, 2), obx.unescape(lines))
+            found.narrate(obx.value(3, 2), obx.unescape(_lines(obx, value)))
         elif kind in POINTERS:
             refusal = RefusedMessage(
                 "AE", 102, "A reference (RP) is not followed: the document itself is needed.", "OBX", obx.number, 5
@@ -130,6 +135,12 @@ def _text_value(obx: Segment) -> tuple[str, str]:
         text = "OBX-5 holds a field separator that is not escaped: where the text ends cannot be told."
         raise RefusedMessage("AE", 102, text, "OBX", obx.number, 5)
     return obx.delimiters.field.join(fields[_VALUE : shifted[0] - _STATE + _VALUE + 1]), fields[shifted[0]].strip()
+
+
+def _lines(obx: Segment, value: str) -> str:
+    """OBX-5 of a text with each repetition on a line of its own."""
+    mark = obx.delimiters.repetition
+    return _BREAK.sub("\n", value) if mark == "~" else value.replace(mark, "\n")
 
 
 def _shifted(obx: Segment) -> Iterator[int]:

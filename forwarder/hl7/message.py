@@ -38,7 +38,8 @@ _BEFORE = b"\r\n\t\0 "
 _AROUND = "\r\n\t\0 \ufeff"  # what may stand around a segment
 _TEXT_FIELD = 5  # OBX-5
 _NAME = re.compile(r"[A-Z][A-Z0-9]{2}")
-_ESCAPED = r"([FSTREHN]|X(?:[0-9A-Fa-f]{2}){1,200}|\.(?i:br|sp|ce|in|ti|fi|nf|sk) *[+-]?[0-9]{0,2})"
+_ESCAPED = r"([FSTREHN]|\.(?i:br|sp|ce|in|ti|fi|nf|sk) *[+-]?[0-9]{0,2})"
+_HEX = r"X(?:[0-9A-Fa-f]{2}){1,200}"
 _LAYOUT = {"br": "\n", "ce": "\n", "sp": "\n", "sk": " "}
 
 
@@ -97,15 +98,16 @@ class Segment:
         if self.delimiters.escape not in text:
             return text
         escape = re.escape(self.delimiters.escape)
-        return re.sub(escape + _ESCAPED + escape, self._escaped, text)
+        return re.sub(f"{escape}{_ESCAPED}{escape}|(?:{escape}{_HEX}{escape})+", self._escaped, text)
 
     def _escaped(self, found: re.Match[str]) -> str:
         code, marks = found[1], self.delimiters
-        if code[0] == "X":
-            try:
-                return bytes.fromhex(code[1:]).decode(self.codec)
-            except ValueError:
-                return found[0]
+        if code is None:  # bytes, perhaps each by itself; those of one who goes on as in 8859/1 are no letters of UTF-8
+            data = bytes.fromhex("".join(re.findall("X([0-9A-Fa-f]+)", found[0])))
+            for codec in (self.codec, "cp1252"):
+                with contextlib.suppress(ValueError):
+                    return data.decode(codec)
+            return found[0]
         if code[0] == ".":
             mark = _LAYOUT.get(code[1:3].lower(), "")
             return mark * min(int(code[3:].strip(" +-") or 1), 20)
@@ -156,7 +158,8 @@ def codec_of(named: str) -> str | None:
 def decode(content: bytes, header: Segment, charset: str) -> tuple[str, str]:
     """(the text of a message, its codec). `charset` (of table 0211) counts where MSH-18 says nothing. Raises RefusedMessage.
 
-    MSH-18 may repeat (2.15.9.18): what is not in the first character set is read in one of the others.
+    MSH-18 may repeat (2.15.9.18): what is not in the first character set is read in one of the others. What is UTF-8 beyond
+    ASCII is that, whatever is said: in other sets its letters are none that anybody writes.
     """
     content = content.lstrip(_BEFORE)
     marked = "UNICODE UTF-8" if content.startswith(codecs.BOM_UTF8) else ""
@@ -165,7 +168,7 @@ def decode(content: bytes, header: Segment, charset: str) -> tuple[str, str]:
     if not known:
         raise RefusedMessage("AE", 103, f"The character set in MSH-18 is none of {', '.join(CHARSETS)}.", "MSH", 1, 18)
     content = begin(content)
-    for codec in known:
+    for codec in known if content.isascii() else ["utf-8", *known]:
         with contextlib.suppress(UnicodeDecodeError):
             return content.decode(codec), codec
     raise RefusedMessage("AE", 102, f"The message is not in the character set {named[0][:32]} as MSH-18 says.", "MSH", 1, 18)

@@ -14,7 +14,8 @@ from forwarder.config import IdentityConfig
 
 NAME = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,62}[\x21-\x7e])?")
 """What the archive takes in X-On-Behalf-Of: printable ASCII, at most 64 characters."""
-MOST_ROLES = 100
+NOBODY = re.compile(r"-*|[%$]?[({<\[].*[)}>\]]\w?")
+"""What proxies write where they know of nobody: nothing, “-”, Apache's “(null)”, a variable's own name in brackets."""
 
 
 class Role(StrEnum):
@@ -64,7 +65,7 @@ class TrustedHeader:
             return None
         names = connection.headers.getlist(self._header)
         roles = connection.headers.getlist(self._roles_header) if self._roles_header else []
-        if not names or names == [""]:
+        if not names or (len(names) == 1 and NOBODY.fullmatch(names[0].strip())):
             return None
         if len(names) > 1 or len(roles) > 1 or "," in names[0]:
             raise RefusedError(403, "ambiguous-identity")
@@ -79,10 +80,9 @@ def checked_name(name: str) -> str:
 
 
 def roles_of(named: Iterable[object]) -> frozenset[Role]:
-    """Those of the named roles that mean something here."""
-    known = {str(role) for role in Role}
-    found = (role.strip().lower() for role in list(named)[:MOST_ROLES] if isinstance(role, str))
-    return frozenset(Role(role) for role in found if role in known)
+    """Those of the named roles that mean something here: whole names, wherever among a person's many groups they stand."""
+    found = {role.strip().lower() for role in named if isinstance(role, str)}
+    return frozenset(role for role in Role if role in found)
 
 
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:

@@ -146,8 +146,7 @@ class Provider:
         roles = self._claim(claims, self._config.roles_claim)
         if not isinstance(name, str):
             raise RefusedError(403, "unusable-name")
-        named = roles if isinstance(roles, list) else roles.split() if isinstance(roles, str) else ()
-        return Person(checked_name(name), roles_of(named))
+        return Person(checked_name(name), roles_of(roles if isinstance(roles, list) else [roles]))
 
     @staticmethod
     def _claim(claims: Mapping[str, Any], path: str) -> Any:

@@ -49,6 +49,29 @@ def test_without_a_person_in_the_request_nothing_is_answered(doors: Doors, path:
         assert requests.get(page + path, headers=headers, timeout=60).status_code == 401
 
 
+@pytest.mark.parametrize("name", ["(null)", "-", "%{REMOTE_USER}e", "{http.auth.user.id}", "${user}", "<nil>"])
+def test_what_a_proxy_writes_where_it_knows_of_nobody_is_nobody(doors: Doors, name: str):
+    page = doors.endpoints(MONDINO)["page"]
+    for path in ("/transfers", "/dicomweb/studies"):
+        assert requests.get(page + path, headers=EVERYTHING | {"X-Remote-User": name}, timeout=60).status_code == 401
+
+
+GROUPS = [f"CN=group-{number:04}" for number in range(400)]
+
+
+@pytest.mark.parametrize(
+    ("groups", "status"),
+    [
+        ([*GROUPS, "registry"], 200),
+        (["Registry", *GROUPS], 200),
+        (["not-registry", "registry-readers", "not registry", "registry;x", "cn=registry"], 403),
+    ],
+)
+def test_a_role_is_a_whole_name_and_stands_anywhere(doors: Doors, groups: list[str], status: int):
+    headers = {"X-Remote-User": "m.rossi", "X-Remote-Roles": ",".join(groups)}
+    assert requests.get(doors.endpoints(MONDINO)["page"] + "/transfers", headers=headers, timeout=60).status_code == status
+
+
 @pytest.mark.parametrize("path", PAGES)
 def test_without_a_roles_header_nobody_has_a_role(doors: Doors, path: str):
     page = doors.endpoints(MONDINO)["page"]

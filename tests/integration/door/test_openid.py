@@ -41,6 +41,9 @@ def provider(doors: Doors, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         User(sub="dr.neri", claims={"roles": ["radiology", "registry"]}),
         User(sub="anna", claims={"roles": "registry"}),
         User(sub="guest", claims={}),
+        User(sub="reader", claims={"roles": "not registry"}),
+        User(sub="trainee", claims={"roles": ["not-registry", "registry of births", {"registry": True}, ["registry"]]}),
+        User(sub="primario", claims={"roles": [*(f"group-{number}" for number in range(300)), "registry"]}),
         User(sub="n\u00f2", claims={"roles": ["registry"]}),
     ]
     secret = tmp_path_factory.mktemp("oidc") / "secret"
@@ -112,9 +115,13 @@ class TestPeople:
         assert browser.get(back.headers["Location"], timeout=60).status_code == 200
         assert browser.get(back.headers["Location"], timeout=60).status_code == 403, "again"
 
-    def test_who_has_no_role_is_told(self, provider: Provider):
-        _, answer = signed_in(provider, "guest")
+    @pytest.mark.parametrize("person", ["guest", "reader", "trainee"])
+    def test_who_has_no_role_is_told(self, provider: Provider, person: str):
+        _, answer = signed_in(provider, person)
         assert answer.status_code == 403
+
+    def test_a_role_counts_wherever_among_many_groups_it_stands(self, provider: Provider):
+        assert signed_in(provider, "primario")[1].status_code == 200
 
     def test_a_name_that_no_audit_can_hold_is_refused(self, provider: Provider):
         _, answer = signed_in(provider, "n\u00f2")

@@ -352,15 +352,15 @@ class World:
     def on_timeline(self, who: str, patient: str, issuer: str | None = None) -> set[str]:
         return {study["study_instance_uid"] for study in (self.timeline(who, patient, issuer) or {"studies": []})["studies"]}
 
-    def transfer(self, who: str, transfer: str) -> dict[str, Any]:
-        return transfer_reading.read_transfer(self.table, self.caller(who), transfer, self.now, self.tell).to_json()
+    def transfer(self, who: str, transfer: str, compare: str | None = None) -> dict[str, Any]:
+        return transfer_reading.read_transfer(self.table, self.caller(who), transfer, compare, self.now, self.tell).to_json()
 
     def transfers(self, who: str, direction: str = "incoming") -> list[dict[str, Any]]:
         caller = self.caller(who)
         page = transfer_reading.list_transfers(self.table, caller, direction, None, None, None, 100, self.now)
         listed = [shown.to_json() for shown in page.transfers]
         single = [
-            transfer_reading.read_transfer(self.table, caller, transfer["id"], self.now, self.tell).to_json()
+            transfer_reading.read_transfer(self.table, caller, transfer["id"], None, self.now, self.tell).to_json()
             for transfer in listed
         ]
         assert single == listed

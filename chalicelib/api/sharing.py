@@ -41,8 +41,10 @@ def list_transfers(call: Call) -> Response:
 
 @handler("GET", "/transfers/{transfer}")
 def get_transfer(call: Call, transfer: str) -> Response:
-    """200 with the transfer, for its two parties. 404."""
-    found = transfer_reading.read_transfer(call.archive.table, call.caller, transfer, call.now, call.record)
+    """200 with the transfer, for its two parties; with `compare`, how the codici fiscali of the patient and of that number of the
+    receiver's compare. 400, 404; 403 for the sender who compares."""
+    compare = call.parameter("compare")
+    found = transfer_reading.read_transfer(call.archive.table, call.caller, transfer, compare, call.now, call.record)
     return answer(found.to_json() | _apart(call, found))
 
 

@@ -9,7 +9,7 @@ side in the order of keys, between those that only tell what is there, of which 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
@@ -62,12 +62,16 @@ class IdentityLink:
 
 @dataclass(frozen=True)
 class CodeCarrier:
-    """An identifier whose images carry a codice fiscale, with what that record says of birth date (YYYYMMDD) and sex."""
+    """An identifier whose record carries a codice fiscale (`code`: without omocodia), with what it says of birth date (YYYYMMDD),
+    sex and name (`FAMILY^GIVEN`, as it is compared), and as what the code is `written` there, empty where that was not kept.
+    """
 
     identifier: PatientIdentifier
     code: str
     birth_date: str
     sex: str
+    name: str = ""
+    written: str = ""
 
 
 @dataclass(frozen=True)
@@ -213,6 +217,34 @@ def judge(carriers: Sequence[CodeCarrier], birth: str, sex: str) -> Judgement:
     return Judgement(frozenset(carrier.identifier for carrier in fitting), frozenset(contradicting))
 
 
+def by_written_code(carriers: Sequence[CodeCarrier], agreeing: Set[PatientIdentifier]) -> dict[str, frozenset[PatientIdentifier]]:
+    """Whom each codice fiscale, as it is written, joins of those that agree with it, where all are equal without omocodia.
+
+    Those that carry just this one; and of those that carry another, who are named as all that carry it are: by one name, family
+    and given. One that carries two is nobody's for certain.
+    """
+    names: dict[PatientIdentifier, set[str]] = {}
+    codes: dict[PatientIdentifier, set[str]] = {}
+    for carrier in carriers:
+        names.setdefault(carrier.identifier, set()).add(carrier.name)
+        codes.setdefault(carrier.identifier, set()).update({carrier.written} - {""})
+    written = {number: found or {carriers[0].code} for number, found in codes.items()}
+    joined: dict[str, frozenset[PatientIdentifier]] = {}
+    for code in sorted(set().union(*written.values())):
+        named = set().union(*(names[number] for number, found in written.items() if code in found))
+        joined[code] = frozenset(
+            number
+            for number in agreeing
+            if len(written[number]) == 1 and (code in written[number] or _is_full(named | names[number]))
+        )
+    return joined
+
+
+def _is_full(names: Set[str]) -> bool:
+    """Whether these are one name, with family and given name."""
+    return len(names) == 1 and all(all(name.partition("^")[::2]) for name in names)
+
+
 def _fits(carrier: CodeCarrier, birth: str, sex: str) -> bool:
     return len(carrier.birth_date) == 8 and carrier.birth_date[2:] == birth and carrier.sex == sex
 
@@ -239,7 +271,8 @@ def _link(item: Item, ended: bool) -> IdentityLink:
 
 
 def _carrier(data: Mapping[str, Any]) -> CodeCarrier:
-    return CodeCarrier(PatientIdentifier.from_item(data), str(data["code"]), str(data["birth_date"]), str(data["sex"]))
+    said = (str(data.get(name, "")) for name in ("code", "birth_date", "sex", "name", "written"))
+    return CodeCarrier(PatientIdentifier.from_item(data), *said)
 
 
 def _study(item: Item) -> str | None:

@@ -15,6 +15,7 @@ EVIDENCE = {
     "different-birth-date": N_("other birth date"),
     "different-sex": N_("other sex"),
     "different-codice-fiscale": N_("other codice fiscale"),
+    "different-omocodia": N_("codice fiscale that is the same only without omocodia"),
     "codice-fiscale-disagrees": N_("codice fiscale that does not agree"),
     "coming-from-elsewhere": N_("admitted from elsewhere"),
     "several-numbers": N_("several numbers"),

@@ -149,7 +149,7 @@ class TransfersPage:
         if not number or len(number) > LONGEST_NUMBER:
             return await self._shown(request, person, 400, form, N_("Write the number that the patient has in this hospital."))
         if form.get("sure") != "yes":
-            asked = await question(archive, await archive.get(f"/transfers/{transfer}"), number)
+            _, asked = await question(archive, transfer, number)
             if asked.doubts:
                 return seen(self._pages.door.sealed_path(QUESTION, {"transfer": transfer, "number": number}))
         await archive.do("PUT", f"/transfers/{transfer}/receiving-patient", {"id": number})
@@ -160,8 +160,7 @@ class TransfersPage:
         """200 with what is known of the number under which a transfer is to be accepted, and why that is asked; 404."""
         form = self._pages.door.sealed_fields(QUESTION, request.path_params["sealed"])
         archive = self._pages.archive(person)
-        transfer = await archive.get(f"/transfers/{form['transfer']}")
-        asked, city = await asyncio.gather(question(archive, transfer, form["number"]), archive.city())
+        (transfer, asked), city = await asyncio.gather(question(archive, form["transfer"], form["number"]), archive.city())
         return self._pages.show(
             request, person, "accept_confirm.html", transfer=transfer, number=form["number"], asked=asked,
             from_name=city.name(transfer["from"]),

@@ -12,6 +12,10 @@ from forwarder.web.pages import N_, person_name
 DIFFERS = N_("What the two hospitals know of the patient differs.")
 UNKNOWN = N_("Never seen here: the archive knows no patient of this hospital by this number. It may be a slip.")
 ANOTHER = N_("Another number of this hospital is linked to this patient already.")
+OMOCODIA = N_(
+    "The two codici fiscali are the same only without omocodia. It is given so that two persons are told apart: compare the "
+    "whole code with a document."
+)
 UNSURE = N_("What the two hospitals know is not enough to say that it is the same person.")
 
 
@@ -34,13 +38,17 @@ class Question:
     linked: Sequence[str]
 
 
-async def question(archive: ArchiveAs, transfer: Mapping[str, Any], number: str) -> Question:
-    """What speaks against accepting a transfer under a number of ours without a second look. Raises as `ArchiveAs` does."""
+async def question(archive: ArchiveAs, transfer_id: str, number: str) -> tuple[Mapping[str, Any], Question]:
+    """A transfer, and what speaks against accepting it under a number of ours without a second look. Raises as `ArchiveAs`."""
+    transfer = await archive.get(f"/transfers/{transfer_id}", compare=number)
     linked = [str(known["id"]) for known in transfer.get("linked_patients", ())]
     ours, theirs = await archive.patients([{"id": number}, transfer["patient"]])
     our, their = (timeline["patient"] if timeline else {} for timeline in (ours, theirs))
     compared = compare(our, their)
-    return Question(doubts(compared, linked, number, known=ours is not None), compared, linked)
+    found = doubts(compared, linked, number, known=ours is not None)
+    if transfer.get("codice_fiscale") == "omocodia":
+        found.append(OMOCODIA)
+    return transfer, Question(found, compared, linked)
 
 
 def doubts(compared: Sequence[Comparison], linked: Sequence[str], number: str, *, known: bool) -> list[str]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
 from chalicelib.domain import italian
-from chalicelib.domain.errors import Conflict, NotFound
+from chalicelib.domain.errors import Conflict, Forbidden, NotFound
 from chalicelib.domain.identifiers import PatientIdentifier
+from chalicelib.domain.ports import Put
 from chalicelib.services.identity import codice_fiscale, linking
 from tests.sharing.codes import fiscal_code, omocode
 from tests.world import OIDS, A, B, C, World
@@ -95,6 +97,116 @@ def test_a_code_is_found_where_the_patient_id_itself_is_one(world: World) -> Non
     assert joined(world, C, "5", CF, ADA)
     assert joined(world, C, "5", CF, omocode(ADA))
     assert world.found(A, ("PatientID", ADA)) == {"1.2.1"}
+
+
+SECOND = {"name": "Xaxa^Xexe", "other_ids": [(omocode(ADA), CF)]}
+"""Who was given the code of ADA with omocodia: because two persons were born that day, there, of that sex, with such a name."""
+
+
+@pytest.mark.parametrize("first", ["Rossi^Ada", "Xaxa", "Xaxa^Xexe Maria", ""])
+@pytest.mark.parametrize("order", range(3))
+def test_codes_that_are_equal_only_without_omocodia_join_no_two_who_are_not_named_alike_in_full(
+    world: World, first: str, order: int
+) -> None:
+    arriving = [
+        lambda: world.arrive(A, "1", "1.2.1", name=first, other_ids=[(ADA, CF)]),
+        lambda: world.arrive(B, "9", "1.2.2", **SECOND),
+        lambda: world.arrive(B, omocode(ADA), "1.2.3", name=SECOND["name"], universal=CF),
+    ]
+    for arrive in arriving[order:] + arriving[:order]:
+        arrive()
+        world.settle()
+    transfer = world.open(A, "1", B)
+    assert world.transfer(B, transfer)["linked_patients"] == []
+    assert world.on_timeline(B, "9") == {"1.2.2", "1.2.3"}
+    assert not joined(world, B, "9", CF, ADA)
+    assert joined(world, A, "1", CF, ADA), "each under its own code"
+    assert joined(world, B, "9", CF, omocode(ADA))
+    world.declare_emergency(C, omocode(ADA), CF)
+    world.settle()
+    assert world.on_timeline(C, omocode(ADA), CF) == {"1.2.2", "1.2.3"}, "an emergency names one of the two"
+
+
+def test_a_record_of_somebody_else_with_the_code_parts_what_omocodia_had_joined(world: World) -> None:
+    world.arrive(A, "1", "1.2.1", name=SECOND["name"], other_ids=[(ADA, CF)])
+    world.arrive(B, "9", "1.2.2", **SECOND)
+    world.settle()
+    assert joined(world, A, "1", OIDS[B], "9")
+    world.arrive(C, "5", "1.2.3", name="Rossi^Ada", other_ids=[(ADA, CF)])
+    world.settle()
+    assert not joined(world, B, "9", CF, ADA)
+    assert joined(world, C, "5", OIDS[A], "1"), "both were given this very code"
+    assert not joined(world, C, "5", OIDS[B], "9")
+
+
+def test_a_number_that_carries_a_code_with_omocodia_and_without_is_joined_to_nobody(world: World) -> None:
+    world.arrive(A, "1", "1.2.1", other_ids=[(ADA, CF)])
+    world.arrive(B, "9", "1.2.2", other_ids=[(omocode(ADA), CF)])
+    world.settle()
+    world.arrive(B, "9", "1.2.3", other_ids=[(ADA, CF)])
+    world.settle()
+    assert not joined(world, A, "1", OIDS[B], "9")
+    assert linked(world, B, "9") == set()
+
+
+def test_what_was_joined_before_codes_were_kept_as_written_stays_until_a_record_says_how_it_is_written(world: World) -> None:
+    world.make_known(B, "9", name="Rossi^Ugo", birth_date="19600315", sex="F", identifiers=[{"issuer": CF, "id": ADA}])
+    for key, item in world.table.memory.items().items():
+        if key[1].startswith("CARRIES#"):
+            kept = {name: value for name, value in item.data.items() if name not in ("name", "written")}
+            world.table.memory.put(Put(replace(item, data=kept)))
+    world.arrive(A, "1", "1.2.1", other_ids=[(ADA, CF)])
+    world.settle()
+    assert joined(world, A, "1", OIDS[B], "9")
+    second = [{"issuer": CF, "id": omocode(ADA)}]
+    world.make_known(B, "9", name="Rossi^Ugo", birth_date="19600315", sex="F", identifiers=second)
+    world.settle()
+    assert not joined(world, A, "1", OIDS[B], "9")
+    assert linked(world, B, "9") == {(CF, omocode(ADA))}
+
+
+@pytest.mark.parametrize("name", ["Rossi^Ada", "Verdi^Ada"])
+def test_who_may_be_the_same_but_for_omocodia_is_proposed_and_said_to_be_that(world: World, name: str) -> None:
+    world.arrive(B, "1", "1.2.1", name="Rossi^Ada", other_ids=[(ADA, CF)])
+    world.arrive(B, "9", "1.2.2", name=name, other_ids=[(omocode(ADA), CF)])
+    world.arrive(B, "9", "1.2.3", name="Verdi^Ada", other_ids=[(omocode(ADA), CF)])
+    world.settle()
+    (proposal,) = [link for link in world.links(B, "9") if link["status"] == "proposed"]
+    assert proposal["identifier"]["id"] == "1"
+    assert {"same-birth-date", "same-sex"} <= set(proposal["evidence"])
+    assert "different-omocodia" in proposal["against"]
+    assert world.confirm(B, "9", {"link": proposal["link"]})["status"] == "confirmed"
+    world.settle()
+    assert world.on_timeline(B, "1") == {"1.2.1", "1.2.2", "1.2.3"}
+
+
+@pytest.mark.parametrize(
+    ("code", "compares"),
+    [(ADA, "same"), (omocode(ADA), "omocodia"), (fiscal_code("19600315", "F", "G388"), "different"), ("", "unknown")],
+)
+def test_a_receiver_asks_how_the_codes_compare_before_it_accepts(world: World, code: str, compares: str) -> None:
+    world.arrive(A, "1", "1.2.1", name="Rossi^Ada", other_ids=[(ADA, CF)])
+    world.arrive(B, "9", "1.2.2", **SECOND | {"other_ids": [(code, CF)] if code else []})
+    world.settle()
+    transfer = world.open(A, "1", B)
+    assert world.transfer(B, transfer, compare="9")["codice_fiscale"] == compares
+    assert "codice_fiscale" not in world.transfer(B, transfer)
+    assert world.transfer(B, transfer, compare="10")["codice_fiscale"] == "unknown"
+    with pytest.raises(Forbidden):
+        world.transfer(A, transfer, compare="9")
+
+
+def test_an_acceptance_under_a_code_that_is_equal_only_without_omocodia_leaves_no_link_when_it_is_taken_back(
+    world: World,
+) -> None:
+    world.arrive(A, "1", "1.2.1", name="Rossi^Ada", other_ids=[(ADA, CF)])
+    world.arrive(B, "9", "1.2.2", **SECOND)
+    world.settle()
+    transfer = world.open(A, "1", B, receiving="9")
+    world.settle()
+    assert joined(world, A, "1", OIDS[B], "9")
+    world.take_back(B, transfer)
+    assert not joined(world, A, "1", OIDS[B], "9")
 
 
 @pytest.mark.parametrize("issuer", [italian.STP, italian.LOMBARDY, "1.2.3.4"])

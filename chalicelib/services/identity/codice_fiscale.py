@@ -9,11 +9,15 @@ from chalicelib.domain import italian
 
 @dataclass(frozen=True)
 class CodiceFiscale:
-    """A valid one: without omocodia, with the birth date (YYMMDD; the century is not in it) and the sex (M, F) it encodes."""
+    """A valid one: without omocodia, with the birth date (YYMMDD; the century is not in it) and the sex (M, F) it encodes.
+
+    `written`: as it was given out. Omocodia tells apart two persons for whom the same `code` was worked out.
+    """
 
     code: str
     birth: str
     sex: str
+    written: str
 
 
 def read(value: str) -> CodiceFiscale | None:
@@ -26,4 +30,4 @@ def read(value: str) -> CodiceFiscale | None:
         decoded = codicefiscale.decode(value.strip().upper())
     except ValueError:
         return None
-    return CodiceFiscale(decoded["omocodes"][0], decoded["birthdate"].strftime("%y%m%d"), decoded["gender"])
+    return CodiceFiscale(decoded["omocodes"][0], decoded["birthdate"].strftime("%y%m%d"), decoded["gender"], decoded["code"])

@@ -58,6 +58,7 @@ class ShownLink:
 
 _MAX_CANDIDATES = 20
 _MAX_ROWS = 200
+_MAX_OWN_ROWS = 20
 _ATTEMPTS = 3
 
 
@@ -88,7 +89,7 @@ def confirm_link(
     for _ in range(_ATTEMPTS):
         record = access.load_deciding(table, own.hash)
         other, evidence = _chosen(table, caller, own, record, said, now)
-        if linking.different_codes(record, access.load_deciding(table, other.hash)):
+        if linking.compare_codes(record, access.load_deciding(table, other.hash)) == "different":
             raise Conflict("The two records carry different codici fiscali: they are not the same patient's.")
         by = f"{caller.member.id}/{caller.actor}"
         writes = linking.linking_writes(record, own, other, "confirmed", by, evidence, now)
@@ -165,16 +166,16 @@ def _may_know(table: Table, caller: Caller, link: IdentityLink, record: Record) 
 
 
 def _proposals(table: Table, caller: Caller, own: PatientIdentifier, record: Record, now: datetime) -> list[ShownLink]:
-    """Other numbers in studies that the caller may see whose patient has the same name."""
+    """Other numbers in studies that the caller may see, whose patient has the same name, or a codice fiscale that is the same
+    without omocodia."""
     viewer = caller.member.id
     person = _person(table, viewer, own)
     if person is None:
         return []
-    name = name_key((person.get(tags.PatientName, {}).get("Value") or [""])[0])
-    if not name:
-        return []
-    items = islice(table.query_all(keys.rows_by_name(viewer), f"{indexed(name)}#", index="gsi4", page=_MAX_ROWS), _MAX_ROWS)
-    rows = [SearchRow.from_item(item.data) for item in items]
+    name = _name(person)
+    rows = _rows(table, keys.rows_by_name(viewer), f"{indexed(name)}#", "gsi4", _MAX_ROWS) if name else []
+    alike = linking.carrying_the_like(table, record)
+    rows += [row for other in alike for row in _rows(table, keys.rows_by_patient(viewer, other.value), "", "gsi1", _MAX_OWN_ROWS)]
     seen: dict[PatientIdentifier, Attributes] = {}
     for row, _ in access.visible(table, viewer, rows, now):
         for number in row.patients:
@@ -184,20 +185,35 @@ def _proposals(table: Table, caller: Caller, own: PatientIdentifier, record: Rec
     return [_proposal(table, own, record, other, person, seen[other]) for other in candidates]
 
 
+def _rows(table: Table, index_key: str, begins: str, index: str, most: int) -> list[SearchRow]:
+    items = islice(table.query_all(index_key, begins, index=index, page=most), most)
+    return [SearchRow.from_item(item.data) for item in items]
+
+
+def _name(attributes: Attributes) -> str:
+    return name_key((attributes.get(tags.PatientName, {}).get("Value") or [""])[0])
+
+
 def _proposal(
     table: Table, own: PatientIdentifier, record: Record, other: PatientIdentifier, person: Attributes, attributes: Attributes
 ) -> ShownLink:
-    evidence: list[str] = ["same-name"]
+    evidence: list[str] = []
     against: list[str] = []
-    for tag, what in ((tags.PatientBirthDate, "birth-date"), (tags.PatientSex, "sex")):
-        mine, theirs = first_value(person, tag), first_value(attributes, tag)
+    known = [
+        (_name(said), first_value(said, tags.PatientBirthDate), first_value(said, tags.PatientSex))
+        for said in (person, attributes)
+    ]
+    for what, mine, theirs in zip(("name", "birth-date", "sex"), *known, strict=True):
         if mine and theirs:
             (evidence if mine == theirs else against).append(f"{'same' if mine == theirs else 'different'}-{what}")
     carried = access.load_deciding(table, other.hash)
-    if linking.codes(record) & linking.codes(carried):
-        evidence.append("same-codice-fiscale")
-    if linking.different_codes(record, carried):
-        against.append("different-codice-fiscale")
+    match linking.compare_codes(record, carried):
+        case "same":
+            evidence.append("same-codice-fiscale")
+        case "omocodia":
+            against.append("different-omocodia")
+        case "different":
+            against.append("different-codice-fiscale")
     if linking.between(record, other):
         against.append("undone-before")
     return ShownLink(link_id(own, other), "proposed", other, tuple(evidence), tuple(against))

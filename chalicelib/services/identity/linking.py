@@ -1,8 +1,9 @@
 """Making and ending links between patient identifiers: what the archive does by itself, and the writes of what people do.
 
 A link is made without a person only where both records carry the same valid codice fiscale, and the birth date and sex that
-it encodes agree with both. It ends by itself as soon as a record says otherwise, and then never comes back by itself. What
-joins two numbers by a code rests on the link of each to that code: when either ends, it ends with it.
+it encodes agree with both; where the two codes are equal only without omocodia, only where both name the same person in full.
+It ends by itself as soon as a record says otherwise, and then never comes back by itself. What joins two numbers by a code rests
+on the link of each to that code: when either ends, it ends with it.
 Whatever its basis, a link of two numbers that carry different codici fiscali is ended.
 """
 
@@ -14,6 +15,7 @@ from datetime import datetime
 from hashlib import sha256
 from itertools import combinations, islice
 
+from chalicelib.dicomweb.person_names import name_key
 from chalicelib.domain import identifiers, italian, keys, patients, tags, transfers
 from chalicelib.domain.demographics import Demographics
 from chalicelib.domain.dicom_json import first_value
@@ -53,58 +55,99 @@ def carrying(owner: str, registry: Registry, patient: PatientIdentifier, summary
     named += [(other.id, other.issuer_universal_id or other.issuer) for other in summary.other_ids]
     birth = first_value(summary.attributes, tags.PatientBirthDate)
     sex = first_value(summary.attributes, tags.PatientSex)
-    codes: list[str] = []
+    name = name_key((summary.attributes.get(tags.PatientName, {}).get("Value") or [""])[0])
+    codes: list[CodiceFiscale] = []
     for value, issuer in dict.fromkeys(named):
         if identifiers.is_oid(issuer) and issuer != italian.CODICE_FISCALE and (value, issuer) != named[0]:
             continue
         if (fiscal := codice_fiscale.read(value)) is not None:
-            codes.append(fiscal.code)
-    yield from _saying(patient, birth, sex, codes)
+            codes.append(fiscal)
+    yield from _saying(patient, Statement(birth, sex), name, codes)
 
 
 def stated(own: PatientIdentifier, known: Demographics) -> list[Item]:
     """The same of what a hospital's registration says of its own number: only what stands under the codice fiscale's issuer."""
-    codes = [code.code for code in map(codice_fiscale.read, known.codes) if code is not None]
-    return list(_saying(own, known.birth_date, known.sex, codes))
+    codes = [code for code in map(codice_fiscale.read, known.codes) if code is not None]
+    return list(_saying(own, Statement(known.birth_date, known.sex), name_key(known.name), codes))
 
 
-def _saying(patient: PatientIdentifier, birth: str, sex: str, codes: Sequence[str]) -> Iterator[Item]:
-    """The facts that a record states this birth date and sex, and carries these codici fiscali, each once."""
+def _saying(patient: PatientIdentifier, said: Statement, name: str, codes: Sequence[CodiceFiscale]) -> Iterator[Item]:
+    """The facts that a record states this birth date, sex and name, and carries these codici fiscali, each once.
+
+    All that carry one stand in the partition of what it is without omocodia.
+    """
     for fiscal in dict.fromkeys(codes):
         data: dict[str, object] = {
             "issuer": patient.issuer,
             "id": patient.value,
-            "code": fiscal,
-            "birth_date": birth,
-            "sex": sex,
+            "code": fiscal.code,
+            "birth_date": said.birth_date,
+            "sex": said.sex,
+            "name": name,
+            "written": fiscal.written,
         }
-        digest = sha256(f"{birth}\n{sex}".encode()).hexdigest()[:8]
-        code = PatientIdentifier(italian.CODICE_FISCALE, fiscal)
-        yield Item(keys.patient_facts(code.hash), keys.carries(patient.hash, digest), data)
-    if birth or sex or codes:
-        for fiscal in dict.fromkeys(codes or [""]):
-            yield patients.stating(patient, Statement(birth, sex, fiscal))
+        digest = sha256("\n".join((said.birth_date, said.sex, name, fiscal.written)).encode()).hexdigest()[:8]
+        yield Item(_carriers_of(fiscal), keys.carries(patient.hash, digest), data)
+    if said.birth_date or said.sex or codes:
+        for code in dict.fromkeys([fiscal.code for fiscal in codes] or [""]):
+            yield patients.stating(patient, replace(said, code=code))
+
+
+def _carriers_of(fiscal: CodiceFiscale) -> str:
+    return keys.patient_facts(PatientIdentifier(italian.CODICE_FISCALE, fiscal.code).hash)
 
 
 def link_carriers(table: Table, code: str, now: datetime) -> None:
-    """Link those that carry the codice fiscale with this hash and agree with it; end automatic links that no longer do."""
-    said = patients.fold(code, islice(table.query_all(keys.patient_facts(code), keys.begins(keys.carries)), _MOST_READ)).carriers
-    carriers = _under_own_numbers(table, said)
+    """Link those that carry the codice fiscale with this hash (without omocodia) and agree with it; end automatic links that no
+    longer do."""
+    carriers = _under_own_numbers(table, _carriers(table, code))
     fiscal = codice_fiscale.read(carriers[0].code) if carriers else None
     if fiscal is None:
         return
     verdict = patients.judge(carriers, fiscal.birth, fiscal.sex)
-    itself = PatientIdentifier(italian.CODICE_FISCALE, fiscal.code)
     denying = _denying(table, verdict.agreeing, fiscal)
     agreeing = verdict.agreeing - verdict.contradicting - denying
-    if agreeing and len(agreeing | {itself}) <= MAX_CARRIERS + 1:
-        for number in sorted(agreeing - {itself}):  # first to the code: what rests on that comes after it
-            _link(table, min(number, itself), max(number, itself), now)
-        joined = agreeing & set(access.load_deciding(table, code).linked)
-        for number, other in combinations(sorted(joined), 2):
-            _link(table, number, other, now)
+    joined = patients.by_written_code(carriers, agreeing)
+    for written, numbers in joined.items():
+        _join(table, PatientIdentifier(italian.CODICE_FISCALE, written), numbers, now)
     for identifier in sorted(verdict.contradicting | denying):
         _end_automatic(table, access.load_deciding(table, identifier.hash), now)
+    if len(joined) > 1:
+        for identifier in sorted(agreeing):
+            _end_other_codes(table, identifier, {code for code, numbers in joined.items() if identifier in numbers}, fiscal, now)
+
+
+def _carriers(table: Table, code: str) -> Sequence[CodeCarrier]:
+    return patients.fold(code, islice(table.query_all(keys.patient_facts(code), keys.begins(keys.carries)), _MOST_READ)).carriers
+
+
+def _join(table: Table, itself: PatientIdentifier, agreeing: frozenset[PatientIdentifier], now: datetime) -> None:
+    """Link numbers to a codice fiscale, and to each other."""
+    if not agreeing or len(agreeing | {itself}) > MAX_CARRIERS + 1:
+        return
+    for number in sorted(agreeing - {itself}):  # first to the code: what rests on that comes after it
+        _link(table, min(number, itself), max(number, itself), now)
+    joined = agreeing & set(access.load_deciding(table, itself.hash).linked)
+    for number, other in combinations(sorted(joined), 2):
+        _link(table, number, other, now)
+
+
+def _end_other_codes(table: Table, number: PatientIdentifier, joining: set[str], fiscal: CodiceFiscale, now: datetime) -> None:
+    """End the automatic links of a number to codes that differ from this one in omocodia and do not join it, and what rested
+    on them alone."""
+    record = access.load_deciding(table, number.hash)
+    for link in record.links:
+        code = codice_fiscale.read(link.beyond(number.hash).value) if _is_to_code(link, number) else None
+        if code is not None and code.code == fiscal.code and code.written not in joining:
+            _end(table, link, now)
+    record = access.load_deciding(table, number.hash)
+    for link in resting_on_codes(record):
+        if not record.joins(access.load_deciding(table, link.beyond(number.hash).hash)):
+            _end(table, link, now)
+
+
+def _is_to_code(link: IdentityLink, number: PatientIdentifier) -> bool:
+    return link.basis == AUTOMATIC and not link.ended and italian.kind(link.beyond(number.hash)) == "codice-fiscale"
 
 
 def _link(table: Table, one: PatientIdentifier, other: PatientIdentifier, now: datetime) -> None:
@@ -130,9 +173,14 @@ def _denies(said: Statement, fiscal: CodiceFiscale) -> bool:
 def check_again(table: Table, record: Record, now: datetime) -> None:
     """After an image said something of a number: whether what its codici fiscali join still holds."""
     for code in sorted(record.codes):
-        fiscal = codice_fiscale.read(code.value)
-        if fiscal is not None:
-            link_carriers(table, PatientIdentifier(italian.CODICE_FISCALE, fiscal.code).hash, now)
+        check_code(table, code, now)
+
+
+def check_code(table: Table, code: PatientIdentifier, now: datetime) -> None:
+    """Whether what a codice fiscale joins, however it is written, still holds."""
+    fiscal = codice_fiscale.read(code.value)
+    if fiscal is not None:
+        link_carriers(table, PatientIdentifier(italian.CODICE_FISCALE, fiscal.code).hash, now)
 
 
 def _under_own_numbers(table: Table, said: Sequence[CodeCarrier]) -> list[CodeCarrier]:
@@ -175,10 +223,25 @@ def codes(record: Record) -> set[str]:
     return {known.code for value in fiscal if (known := codice_fiscale.read(value)) is not None}
 
 
-def different_codes(one: Record, other: Record) -> bool:
-    """Whether two numbers carry codici fiscali, and none in common."""
+def compare_codes(one: Record, other: Record) -> str:
+    """How the codici fiscali of two numbers compare: `same`, `omocodia` (equal only without it: perhaps another person's),
+    `different`, or `unknown` where one of them carries none."""
+    if one.codes & other.codes:
+        return "same"
     mine, theirs = codes(one), codes(other)
-    return bool(mine and theirs) and not mine & theirs
+    if not mine or not theirs:
+        return "unknown"
+    return "omocodia" if mine & theirs else "different"
+
+
+def carrying_the_like(table: Table, record: Record) -> list[PatientIdentifier]:
+    """Numbers that carry a codice fiscale which is the same as that of a number but for omocodia, and are not linked to it."""
+    own = {code.value for code in record.codes}
+    found: set[PatientIdentifier] = set()
+    for code in codes(record):
+        said = _carriers(table, PatientIdentifier(italian.CODICE_FISCALE, code).hash)
+        found |= {carrier.identifier for carrier in said if (carrier.written or carrier.code) not in own}
+    return sorted(other for other in found - set(record.linked) if other.hash != record.patient)[:MAX_CARRIERS]
 
 
 def linking_writes(
@@ -270,7 +333,9 @@ def leave(table: Table, patient: str, study: tuple[str, str], now: datetime) -> 
         other = link.beyond(patient)
         if link.ended or link.basis != AUTOMATIC or italian.kind(other) != "codice-fiscale":
             continue
-        for item in list(table.query_all(keys.patient_facts(other.hash), keys.carries(patient, ""))):
+        fiscal = codice_fiscale.read(other.value)
+        partition = _carriers_of(fiscal) if fiscal else keys.patient_facts(other.hash)
+        for item in list(table.query_all(partition, keys.carries(patient, ""))):
             if not item.sk.endswith(patients.END):
                 table.put(PutNew(Item(item.pk, item.sk + patients.END, {"at": iso(now), "by": ARCHIVE})))
         _end(table, link, now)

@@ -61,7 +61,7 @@ def file_under_own(table: Table, registry: Registry, known: StudyView, summary: 
         if number != said and number not in known.patients:
             for linked in access.load_deciding(table, said.hash).linked:
                 if italian.kind(linked) == "codice-fiscale":
-                    linking.link_carriers(table, linked.hash, now)
+                    linking.check_code(table, linked, now)
             table.put(PutNew(patients.filed(number, summary.owner, summary.study_instance_uid)))
 
 

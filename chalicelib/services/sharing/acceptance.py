@@ -44,7 +44,7 @@ def accept(
             raise Conflict(OVER)
         known = _known(table, [transfer])[transfer.patient.hash]
         theirs, number = known.record, named or transfer.receiving or _only(own_numbers(caller, known))
-        if linking.different_codes(theirs, access.load_deciding(table, number.hash)):
+        if linking.compare_codes(theirs, access.load_deciding(table, number.hash)) == "different":
             raise Conflict("The two records carry different codici fiscali: they are not the same patient's.")
         if number == transfer.receiving:
             record(entry(Kind.READ, transfer))
@@ -82,6 +82,16 @@ def take_back(table: Table, caller: Caller, transfer_id: str, now: datetime, act
             return shown_to_receiver(waiting, left, now)
         transfer = get_transfer(table, caller, transfer_id)
     raise TryAgain("The transfer was changed at the same moment. Please look, and send it again.")
+
+
+def compare_codes(table: Table, caller: Caller, transfer: Transfer, number: str) -> str:
+    """How the codici fiscali of a transfer's patient and of a number of the receiver's own compare, for the receiver; from facts
+    that decide whether it is accepted, too. Raises Forbidden, BadRequest."""
+    if caller.member.id != transfer.receiver:
+        raise Forbidden("Only the receiver compares its numbers with the patient's.")
+    own = identifiers.patient_identifier(number, None, caller.member.patient_id_issuer, ("compare", "compare"))
+    records = (access.load_deciding(table, patient.hash) for patient in (transfer.patient, own))
+    return linking.compare_codes(*records)
 
 
 def own_numbers(caller: Caller, patient: LoadedPatient) -> list[PatientIdentifier]:
@@ -163,6 +173,6 @@ def _unnaming(table: Table, record: Record, transfer: Transfer, caller: Caller, 
     links = [link for link in linking.between(record, number) if not link.ended and link.basis == BASIS]
     if not links:
         return []
-    if italian.kind(number) == "hospital" and linking.codes(record) & linking.codes(access.load_deciding(table, number.hash)):
+    if italian.kind(number) == "hospital" and record.codes & access.load_deciding(table, number.hash).codes:
         return []
     return [PutNew(fact) for link in links for fact in patients.unlinking(link, caller.member.id, now)]

@@ -69,7 +69,7 @@ def _by_word(table: Table, transfer: Transfer) -> list[IdentityLink]:
     record = access.load_deciding(table, transfer.patient.hash)
     if any(other.receiving == transfer.proposed for other in record.transfers):
         return []
-    if linking.codes(record) & linking.codes(access.load_deciding(table, transfer.proposed.hash)):
+    if record.codes & access.load_deciding(table, transfer.proposed.hash).codes:
         return []
     found = linking.between(record, transfer.proposed)
     return [link for link in found if not link.ended and link.basis == "transfer" and link.by == transfer.sender]

@@ -172,7 +172,7 @@ def _parse(caller: Caller, body: object) -> tuple[PatientIdentifier, str, Practi
     identifier = identifiers.patient_identifier(patient.get("id"), patient.get("issuer"), caller.member.patient_id_issuer)
     fiscal = codice_fiscale.read(identifier.value) if identifier.issuer == italian.CODICE_FISCALE else None
     if fiscal is not None:
-        identifier = PatientIdentifier(italian.CODICE_FISCALE, fiscal.code)
+        identifier = PatientIdentifier(italian.CODICE_FISCALE, fiscal.written)
     reason = said.get("reason")
     if not isinstance(reason, str) or not 1 <= len(reason.strip()) <= MAX_REASON:
         raise BadRequest(f"reason must be 1 to {MAX_REASON} characters.", "reason")

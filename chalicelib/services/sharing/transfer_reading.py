@@ -45,11 +45,15 @@ _FORESEEN = 3
 _INDEXES = {"outgoing": ("gsi1", "FROM"), "incoming": ("gsi2", "TO")}
 
 
-def read_transfer(table: Table, caller: Caller, transfer_id: str, now: datetime, record: Recorder) -> ShownTransfer:
-    """What `GET /transfers/{id}` answers. Raises NotFound."""
+def read_transfer(
+    table: Table, caller: Caller, transfer_id: str, compare: str | None, now: datetime, record: Recorder
+) -> ShownTransfer:
+    """What `GET /transfers/{id}` answers; with `compare`, a number of the receiver's, how its codice fiscale compares with the
+    patient's. Raises NotFound, BadRequest, Forbidden."""
     transfer = get_transfer(table, caller, transfer_id)
+    codes = acceptance.compare_codes(table, caller, transfer, compare) if compare else None
     record(entry(Kind.READ, transfer))
-    return acceptance.waiting_with_numbers(table, caller, [transfer], now)[0]
+    return replace(acceptance.waiting_with_numbers(table, caller, [transfer], now)[0], codes=codes)
 
 
 def list_transfers(

@@ -27,12 +27,14 @@ class ShownTransfer:
     """A transfer as a party of it sees it at the moment `at`.
 
     `linked`: for its receiver, while it waits, the numbers of its own that are linked to the patient; None where that is not
-    asked. What the sender proposed is its own word, and is shown as that, right or wrong.
+    asked. What the sender proposed is its own word, and is shown as that, right or wrong. `codes`: how a codice fiscale compares,
+    for a receiver who asks (`linking.compare_codes`).
     """
 
     transfer: Transfer
     at: datetime
     linked: tuple[PatientIdentifier, ...] | None = None
+    codes: str | None = None
 
     def to_json(self) -> JsonObject:
         """As it is answered."""
@@ -53,6 +55,8 @@ class ShownTransfer:
             answer |= {"receiving_patient": transfer.receiving.to_item(), "accepted_at": iso(transfer.accepted_at)}
         if self.linked is not None:
             answer["linked_patients"] = [number.to_item() for number in self.linked]
+        if self.codes is not None:
+            answer["codice_fiscale"] = self.codes
         return answer
 
 

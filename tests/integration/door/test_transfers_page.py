@@ -14,7 +14,9 @@ from playwright.sync_api import Browser, Page, expect
 
 from forwarder.web.days import HERE
 from tests.browser.chromium import Watch, new_context
+from tests.harness import wait_until
 from tests.integration.door.doors import MAUGERI, MONDINO, SAN_MATTEO, Doors, Patient, Staff
+from tests.sharing.codes import omocode, somebodys_code
 from tests.sharing.images import image
 
 
@@ -116,6 +118,26 @@ def test_a_number_of_somebody_else_is_not_accepted_without_a_second_look(doors: 
     expect(page.get_by_role("alert")).to_contain_text("Mai visto qui")
     page.get_by_role("button", name=f"È la stessa persona: accetta con MX{patient.unique}").click()
     expect(page.get_by_role("status")).to_contain_text(f"Bianchi Ada è accettato con il numero MX{patient.unique}")
+
+
+def test_codes_that_are_the_same_only_without_omocodia_are_always_asked_about(doors: Doors, patient: Patient, registry):
+    code = somebodys_code("19600315", "F")
+    doors.send(SAN_MATTEO, image(patient.number, patient.prior, code=code))
+    doors.send(MAUGERI, image(patient.elsewhere, patient.follow_up, code=omocode(code), name="Bianchi^Ada Maria"))
+    maugeri = doors.city.client(MAUGERI)
+    wait_until(lambda: maugeri.get(f"/patients/{patient.elsewhere}/links").json()["links"])
+    wait_until(lambda: doors.city.client(SAN_MATTEO).get(f"/patients/{patient.number}/links").json()["links"])
+    transfer = patient.transferred()
+    assert maugeri.get(f"/transfers/{transfer}").json()["linked_patients"] == []
+    page = registry[MAUGERI]
+    page.reload()
+    card = page.get_by_role("listitem").filter(has_text=patient.number)
+    card.get_by_label("Numero paziente locale").fill(patient.elsewhere)
+    card.get_by_role("button", name="Accetta").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("È la stessa persona?")
+    expect(page.get_by_role("alert")).to_contain_text("uguali solo senza omocodia")
+    page.get_by_role("link", name="Indietro").click()
+    assert "accepted_at" not in maugeri.get(f"/transfers/{transfer}").json()
 
 
 def test_what_is_linked_comes_first_and_what_is_not_certain_is_asked_once(doors: Doors, patient: Patient, registry):

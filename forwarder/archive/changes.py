@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
@@ -49,3 +50,16 @@ def ask(archive: Archive, path: str, accept: str = "application/json") -> Any:
         return json.loads(archive.call("GET", path, b"", {"Accept": accept}).data)
     except ValueError as error:
         raise ArchiveError("The archive's answer is not JSON.", Failure.PROTOCOL) from error
+
+
+def ask_all(archive: Archive, path: str, name: str) -> Iterator[Any]:
+    """What all pages of a list hold under a name; `path` has a query already. Raises ArchiveError."""
+    cursor = ""
+    while True:
+        page = ask(archive, path + (f"&cursor={quote(cursor, safe='')}" if cursor else ""))
+        if not isinstance(page, dict) or not isinstance(page.get(name), list):
+            raise ArchiveError("The archive's answer is not what the contract says.", Failure.PROTOCOL)
+        yield from page[name]
+        cursor = str(page.get("next") or "")
+        if not cursor:
+            return

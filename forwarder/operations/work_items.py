@@ -15,7 +15,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from forwarder.archive.changes import ask
+from forwarder.archive.changes import ask_all
 from forwarder.archive.client import Archive
 from forwarder.archive.link import Link
 from forwarder.deliver import account
@@ -30,7 +30,6 @@ from forwarder.spool.journal import Journal
 LOOK_SECONDS = 30.0
 ASK_SECONDS = 300.0
 """How often the archive is asked; the pages themselves ask when somebody looks at them."""
-MOST = 200  # transfers and emergencies that are told one by one
 
 
 class WorkKind(StrEnum):
@@ -122,12 +121,10 @@ class WorkList:
         return self.items
 
     def _from_the_archive(self) -> Iterator[WorkItem]:
-        transfers = ask(self._archive, f"/transfers?direction=incoming&accepted=false&status=active&limit={MOST}")
-        reviews = ask(self._archive, "/emergency-access")
         try:
-            for transfer in transfers["transfers"]:
+            for transfer in ask_all(self._archive, "/transfers?direction=incoming&accepted=false&status=active", "transfers"):
                 yield WorkItem(WorkKind.ACCEPTANCE, str(transfer["id"]), _seconds(transfer["opened_at"]))
-            for review in reviews["reviews"][:MOST]:
+            for review in ask_all(self._archive, "/emergency-access?status=open", "reviews"):
                 yield WorkItem(WorkKind.EMERGENCY_REVIEW, str(review["id"]), _seconds(review["opened_at"]))
         except (KeyError, TypeError, ValueError) as error:
             raise ArchiveError("The archive's answer is not what the contract says.", Failure.PROTOCOL) from error

@@ -13,11 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
 
+from forwarder.archive.changes import ask, ask_all
 from forwarder.archive.client import Archive
 from forwarder.errors import ArchiveError, Failure, SpoolError
 from forwarder.retrieve.dicomdir import READ, Directory
@@ -70,7 +71,7 @@ def _studies(archive: Archive, own: str) -> Iterator[str]:
     for _ in range(_PASSES):
         before, offset, page = len(known), 0, _PAGE
         while page == _PAGE:
-            listed = _ask(archive, f"/dicomweb/studies?limit={_PAGE}&offset={offset}", "application/dicom+json")
+            listed = ask(archive, f"/dicomweb/studies?limit={_PAGE}&offset={offset}", "application/dicom+json")
             page = len(listed)
             offset += page
             for found in listed:
@@ -171,7 +172,7 @@ def _name(letter: str, text: bytes) -> str:
 
 def _transfers(archive: Archive) -> Iterator[Any]:
     for direction in ("outgoing", "incoming"):
-        yield from _pages(archive, f"/transfers?direction={direction}", "transfers")
+        yield from ask_all(archive, f"/transfers?direction={direction}", "transfers")
 
 
 def _audit(archive: Archive) -> Iterator[Any]:
@@ -183,28 +184,10 @@ def _audit(archive: Archive) -> Iterator[Any]:
 def _bundles(archive: Archive) -> Iterator[dict[str, Any]]:
     path: str | None = "/audit"
     while path is not None:
-        page = _ask(archive, path, "application/fhir+json")
+        page = ask(archive, path, "application/fhir+json")
         yield page
         following = [str(link["url"]) for link in page.get("link", []) if link.get("relation") == "next"]
         path = f"/audit?{urlsplit(following[0]).query}" if following else None
-
-
-def _pages(archive: Archive, path: str, name: str) -> Iterator[Any]:
-    cursor = ""
-    while True:
-        page = _ask(archive, path + (f"&cursor={quote(cursor, safe='')}" if cursor else ""), "application/json")
-        yield from page[name]
-        cursor = str(page.get("next") or "")
-        if not cursor:
-            return
-
-
-def _ask(archive: Archive, path: str, accept: str) -> Any:
-    answer = archive.call("GET", path, b"", {"Accept": accept})
-    try:
-        return json.loads(answer.data)
-    except ValueError as error:
-        raise ArchiveError("The archive's answer is not JSON.", Failure.PROTOCOL) from error
 
 
 def _lines(path: Path, every: Iterator[Any]) -> int:

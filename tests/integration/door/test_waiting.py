@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import email
 import email.policy
+import json
 import re
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from pathlib import Path
+from types import SimpleNamespace
+from urllib.parse import parse_qs
 
 import pytest
 import requests
 from aiosmtpd.controller import Controller
 
 from forwarder import config as configuration
+from forwarder.alerts import texts
 from forwarder.archive.client import archive_of
 from forwarder.archive.link import Link
 from forwarder.config import Config, MailConfig, WebConfig
@@ -23,6 +28,7 @@ from forwarder.errors import ConfigError
 from forwarder.operations.mail import Mailer
 from forwarder.operations.work_items import WorkItem, WorkKind, WorkList
 from forwarder.spool.journal import Journal
+from forwarder.web.work_page import piles_of
 from local.processes import free_port
 from tests.integration.door.doors import MAUGERI, Doors, Patient
 
@@ -100,6 +106,31 @@ def test_a_transfer_that_waits_is_told_on_the_page_in_the_metrics_and_once_by_ma
 
     doors.city.client(MAUGERI).put(f"/transfers/{transfer}/receiving-patient", json={"id": patient.elsewhere})
     assert transfer not in {item.key for item in work.look()}
+    journal.close()
+
+
+class ListingArchive:
+    """Answers a list of so many transfers that wait, the newest first, a hundred a page; and of no emergency."""
+
+    def __init__(self, count: int) -> None:
+        began = datetime(2026, 3, 31, tzinfo=UTC)
+        self.transfers = [{"id": f"{n:032x}", "opened_at": (began - timedelta(hours=n)).isoformat()} for n in range(count)]
+
+    def call(self, method: str, address: str, *_: object) -> SimpleNamespace:
+        path, _, query = address.partition("?")
+        start = int(parse_qs(query).get("cursor", ["0"])[0])
+        shown = self.transfers[start : start + 100]
+        more = {"next": str(start + 100)} if start + 100 < len(self.transfers) else {}
+        answer = {"transfers": shown} | more if path == "/transfers" else {"reviews": []}
+        return SimpleNamespace(data=json.dumps(answer).encode())
+
+
+def test_however_many_wait_all_are_counted_and_the_oldest_is_told(tmp_path: Path) -> None:
+    journal, archive = Journal(tmp_path / "journal.sqlite3"), ListingArchive(350)
+    items = WorkList(journal, archive, Link(), asks=True).look()  # type: ignore[arg-type]
+    assert [item.key for item in items] == [transfer["id"] for transfer in reversed(archive.transfers)]
+    (pile,) = piles_of(items, "registry", texts("en"))
+    assert (len(pile.since), pile.since[0]) == (350, datetime.fromisoformat(archive.transfers[-1]["opened_at"]).timestamp())
     journal.close()
 
 

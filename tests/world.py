@@ -39,6 +39,7 @@ from chalicelib.services.projection import facts
 from chalicelib.services.registry import Caller
 from chalicelib.services.retrieval import manifest
 from chalicelib.services.sharing import acceptance, emergencies, protection, transfer_reading, transfers
+from chalicelib.services.sharing.transfer_reading import TransferFilter
 from tests.fakes import MemoryObjects, MemoryTable
 from tests.streams import MOMENT, CountedObjects, StreamedTable, Told, changed_keys, project, views_of
 from tests.unit.dicom import building
@@ -357,7 +358,7 @@ class World:
 
     def transfers(self, who: str, direction: str = "incoming") -> list[dict[str, Any]]:
         caller = self.caller(who)
-        page = transfer_reading.list_transfers(self.table, caller, direction, None, None, None, 100, self.now)
+        page = transfer_reading.list_transfers(self.table, caller, TransferFilter(direction), None, 100, self.now)
         listed = [shown.to_json() for shown in page.transfers]
         single = [
             transfer_reading.read_transfer(self.table, caller, transfer["id"], None, self.now, self.tell).to_json()

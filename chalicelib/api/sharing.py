@@ -31,10 +31,11 @@ def open_transfer(call: Call) -> Response:
 
 @handler("GET", "/transfers")
 def list_transfers(call: Call) -> Response:
-    """200 with a page of the caller's transfers, newest first. 400."""
+    """200 with a page of the caller's transfers, newest first unless otherwise asked. 400."""
     limit = call.number("limit", transfer_reading.DEFAULT_LIMIT, 1000)
-    direction, status, accepted, cursor = (call.parameter(name) for name in ("direction", "status", "accepted", "cursor"))
-    found = transfer_reading.list_transfers(call.archive.table, call.caller, direction, status, accepted, cursor, limit, call.now)
+    parameters = ("direction", "status", "accepted", "institution", "patient", "order")
+    asked = transfer_reading.TransferFilter(*(call.parameter(name) for name in parameters))
+    found = transfer_reading.list_transfers(call.archive.table, call.caller, asked, call.parameter("cursor"), limit, call.now)
     call.record(Entry(Kind.QUERY, text=call.query_text, count=len(found.transfers)))
     return answer(found.to_json())
 

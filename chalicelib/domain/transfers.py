@@ -46,6 +46,11 @@ class Transfer:
             return "revoked"
         return "active" if now < self.expires_at else "expired"
 
+    @property
+    def numbers(self) -> frozenset[str]:
+        """The numbers of the patient that it names, of whichever hospital."""
+        return frozenset(number.value for number in (self.patient, self.receiving, self.proposed) if number is not None)
+
     def accepted(self, number: PatientIdentifier, now: datetime) -> Transfer:
         """The same, once the receiver accepted the patient under its own number."""
         return replace(self, receiving=number, accepted_at=now, version=self.version + 1)

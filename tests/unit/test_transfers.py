@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
@@ -19,6 +20,7 @@ from chalicelib.domain.transfers import Transfer
 from chalicelib.services.identity import known_patients
 from chalicelib.services.sharing import acceptance, transfer_reading
 from chalicelib.services.sharing import transfers as service
+from chalicelib.services.sharing.transfer_reading import TransferFilter
 from tests.fakes import Watched
 from tests.streams import MOMENT
 from tests.world import World, patient, reading_world
@@ -231,13 +233,13 @@ def test_only_the_receiver_names_its_number_and_only_a_party_knows_the_transfer(
     assert known.to_json()["receiving_patient"]["id"] == "MG1"
 
 
-def listed(archive: World, institution: str, direction: str | None, status: str | None = None, limit: int = 2) -> list[str]:
+def listed(archive: World, who: str, direction: str | None, status: str | None = None, limit: int = 2, **more: str) -> list[str]:
     """All pages of a list."""
     found: list[str] = []
     cursor: str | None = None
     for _ in range(50):
         page = transfer_reading.list_transfers(
-            archive.table, archive.caller(institution), direction, status, None, cursor, limit, MOMENT
+            archive.table, archive.caller(who), TransferFilter(direction, status, **more), cursor, limit, MOMENT
         )
         assert len(page.transfers) <= limit
         found += [shown.transfer.id for shown in page.transfers]
@@ -279,13 +281,49 @@ def test_without_a_direction_both_are_listed_in_one_order() -> None:
         ]
 
 
+def test_lists_are_narrowed_and_turned_round_without_a_transfer_lost_or_told_twice() -> None:
+    """As many as a busy hospital has: several statuses at once, the other hospital, a number, the oldest first, page by page."""
+    archive = reading_world()
+    sides = [("san-matteo", "maugeri"), ("maugeri", "san-matteo"), ("mondino", "san-matteo")]
+    made = [
+        archive.open_transfer(*sides[n % 3], f"N{n % 50}", opened_at=MOMENT - timedelta(minutes=n // 4), days=1 + n % 2)
+        for n in range(240)
+    ]
+    for transfer in made[::7]:
+        archive.end_transfer(transfer)
+    every = listed(archive, "san-matteo", None, limit=1000)
+    assert sorted(every) == sorted(transfer.id for transfer in made)
+    known = {transfer.id: transfer for transfer in made}
+    ended = {transfer.id for transfer in made[::7]}
+
+    def those(wanted: Callable[[Transfer], bool]) -> list[str]:
+        return [name for name in every if wanted(known[name])]
+
+    for limit in (7, 100):
+        assert listed(archive, "san-matteo", None, limit=limit) == every
+        assert listed(archive, "san-matteo", None, limit=limit, order="oldest") == every[::-1]
+        assert listed(archive, "san-matteo", None, "expired,revoked", limit=limit) == those(lambda each: each.id in ended)
+        with_maugeri = those(lambda each: "maugeri" in (each.sender, each.receiver))
+        assert listed(archive, "san-matteo", None, limit=limit, institution="maugeri") == with_maugeri
+        of_patient = those(lambda each: each.patient.value == "N7" and each.id not in ended)
+        assert listed(archive, "san-matteo", None, "active", limit=limit, patient="N7", order="oldest") == of_patient[::-1]
+    assert listed(archive, "san-matteo", None, patient="N777") == listed(archive, "san-matteo", None, institution="x") == []
+
+
+@pytest.mark.parametrize("wrong", [{"statuses": "active,"}, {"statuses": "ended"}, {"order": "random"}, {"direction": "both"}])
+def test_a_list_that_cannot_be_asked_for_names_the_parameter(wrong: dict[str, str]) -> None:
+    with pytest.raises(BadRequest) as refused:
+        TransferFilter(**wrong)
+    assert refused.value.parameter == {"statuses": "status"}.get(*wrong, *wrong)
+
+
 def test_a_cursor_of_another_institution_leads_nowhere_but_into_ones_own_list() -> None:
     archive = reading_world()
     for n in range(4):
         archive.open_transfer("san-matteo", "maugeri", f"SM{n}", opened_at=MOMENT - timedelta(minutes=n))
 
     def listing(who: str, cursor: str | None) -> dict[str, Any]:
-        page = transfer_reading.list_transfers(archive.table, archive.caller(who), "incoming", None, None, cursor, 2, MOMENT)
+        page = transfer_reading.list_transfers(archive.table, archive.caller(who), TransferFilter("incoming"), cursor, 2, MOMENT)
         return page.to_json()
 
     stolen = listing("mondino", listing("maugeri", None)["next"])
@@ -299,7 +337,7 @@ def test_listing_looks_at_a_bounded_number_of_transfers_for_each_page() -> None:
         archive.open_transfer("san-matteo", "maugeri", "SM1", opened_at=MOMENT - timedelta(minutes=n))
     calls: list[str] = []
     page = transfer_reading.list_transfers(
-        Watched(archive.table, calls.append), archive.caller("maugeri"), "incoming", "revoked", None, None, 10, MOMENT
+        Watched(archive.table, calls.append), archive.caller("maugeri"), TransferFilter("incoming", "revoked"), None, 10, MOMENT
     )
     assert page.transfers == ()
     assert len(calls) <= 60

@@ -1,4 +1,4 @@
-"""Reading transfers: one, or an institution's own in pages, newest first, each as it stands now."""
+"""Reading transfers: one, or an institution's own in pages, each as it stands now."""
 
 from __future__ import annotations
 
@@ -21,11 +21,60 @@ from chalicelib.services.sharing import acceptance
 from chalicelib.services.sharing.transfers import ShownTransfer, entry, get_transfer
 
 DEFAULT_LIMIT = 100
+STATUSES = frozenset({"active", "expired", "revoked"})
+
+
+@dataclass(frozen=True)
+class TransferFilter:
+    """Which of an institution's transfers are asked for; what is None or empty asks for any.
+
+    `direction` `incoming` or `outgoing`; `statuses` any of these, divided by commas; `accepted` `true`, or `false` for what
+    waits: active, if no other status is asked for; `institution` the other party's id; `patient` a number that the transfer
+    names; `order` `newest` or `oldest` first. Raises BadRequest.
+    """
+
+    direction: str | None = None
+    statuses: str | None = None
+    accepted: str | None = None
+    institution: str | None = None
+    patient: str | None = None
+    order: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.direction not in (None, *_INDEXES):
+            raise BadRequest("direction must be incoming or outgoing.", "direction")
+        if not self.wanted <= STATUSES:
+            raise BadRequest("status must be active, expired or revoked, or several of them divided by commas.", "status")
+        if self.accepted not in (None, "true", "false"):
+            raise BadRequest("accepted must be true or false.", "accepted")
+        if self.order not in (None, "newest", "oldest"):
+            raise BadRequest("order must be newest or oldest.", "order")
+
+    @property
+    def wanted(self) -> frozenset[str]:
+        """The statuses that are asked for; none: all."""
+        if self.statuses is not None:
+            return frozenset(self.statuses.split(","))
+        return frozenset({"active"}) if self.accepted == "false" else frozenset()
+
+    @property
+    def is_selective(self) -> bool:
+        """Whether anything but a direction and an order is asked for."""
+        return any((self.statuses, self.accepted, self.institution, self.patient))
+
+    def matches(self, transfer: Transfer, now: datetime) -> bool:
+        """Whether a transfer, as it stands, is one that is asked for."""
+        return (
+            (not self.wanted or transfer.status(now) in self.wanted)
+            and self.accepted in (None, "false" if transfer.accepted_at is None else "true")
+            and self.institution in (None, transfer.sender, transfer.receiver)
+            and (self.patient is None or self.patient in transfer.numbers)
+        )
 
 
 @dataclass(frozen=True)
 class TransferPage:
-    """Transfers, newest first, and the cursor that goes on after them, None where there are no more."""
+    """Transfers, in the order asked for, and the cursor that goes on after them, None where there are no more."""
 
     transfers: tuple[ShownTransfer, ...]
     next: str | None = None
@@ -57,38 +106,25 @@ def read_transfer(
 
 
 def list_transfers(
-    table: Table,
-    caller: Caller,
-    direction: str | None,
-    status: str | None,
-    accepted: str | None,
-    cursor: str | None,
-    limit: int,
-    now: datetime,
+    table: Table, caller: Caller, asked: TransferFilter, cursor: str | None, limit: int, now: datetime
 ) -> TransferPage:
-    """The caller's transfers, those of both directions unless one is asked for, newest first, a page at a time.
+    """The caller's transfers, of both directions unless one is asked for, newest first unless otherwise asked, a page at a time.
 
-    `accepted` "false" is what waits: active, if no other status is asked for. Work is bounded: where few have what is asked
-    for, a page is shorter than `limit`, and says where to go on.
+    Work is bounded: where few are what is asked for, a page is shorter than `limit`, and says where to go on.
     """
-    if direction not in (None, *_INDEXES):
-        raise BadRequest("direction must be incoming or outgoing.", "direction")
-    if status not in (None, "active", "expired", "revoked"):
-        raise BadRequest("status must be active, expired or revoked.", "status")
-    if accepted not in (None, "true", "false"):
-        raise BadRequest("accepted must be true or false.", "accepted")
-    status = "active" if accepted == "false" and status is None else status
-    sides = [_INDEXES[direction]] if direction else list(_INDEXES.values())
-    size = max(limit + 1, _PAGE if status or accepted else 1)
+    newest = asked.order != "oldest"
+    sides = [_INDEXES[asked.direction]] if asked.direction else list(_INDEXES.values())
+    size = max(limit + 1, _PAGE if asked.is_selective else 1)
     found = heapq.merge(
-        *(_newest_first(table, *side, caller.member.id, cursor, size) for side in sides), key=_place, reverse=True
-    )
+        *(_in_order(table, *side, caller.member.id, cursor, size, newest_first=newest) for side in sides),
+        key=_place, reverse=newest,
+    )  # fmt: skip
     chosen: list[Transfer] = []
     examined = 0
     while chunk := list(islice(found, size - 1)):
         for item, transfer in zip(chunk, _as_they_stand(table, chunk), strict=True):
             examined += 1
-            if status in (None, transfer.status(now)) and accepted in (None, _accepted(transfer)):
+            if asked.matches(transfer, now):
                 chosen.append(transfer)
             if len(chosen) == limit or examined == _MAX_EXAMINED:
                 more = item is not chunk[-1] or next(found, None) is not None
@@ -96,20 +132,18 @@ def list_transfers(
     return _listed(table, caller, chosen, None, now)
 
 
-def _accepted(transfer: Transfer) -> str:
-    return "false" if transfer.accepted_at is None else "true"
-
-
 def _listed(table: Table, caller: Caller, chosen: Sequence[Transfer], cursor: str | None, now: datetime) -> TransferPage:
     return TransferPage(tuple(acceptance.waiting_with_numbers(table, caller, chosen, now)), cursor)
 
 
-def _newest_first(table: Table, index: str, side: str, institution: str, cursor: str | None, size: int) -> Iterator[Item]:
+def _in_order(
+    table: Table, index: str, side: str, institution: str, cursor: str | None, size: int, *, newest_first: bool
+) -> Iterator[Item]:
     """The transfers on one side of which an institution stands, after the one that the cursor names, `size` at a time."""
     hash_value = f"{side}#{institution}"
     start = _start(index, hash_value, cursor) if cursor else None
     while True:
-        page = table.query(hash_value, index=index, start=start, limit=size, descending=True)
+        page = table.query(hash_value, index=index, start=start, limit=size, descending=newest_first)
         yield from page.items
         start = page.next
         if start is None:

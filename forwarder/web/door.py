@@ -8,6 +8,7 @@ import json
 import re
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -19,11 +20,12 @@ from forwarder.archive.client import Archive
 from forwarder.config import Config
 from forwarder.web.identity import Person, RefusedError, Role, TrustedHeader
 from forwarder.web.opaque import Seal
-from forwarder.web.sessions import COOKIE, Sessions
+from forwarder.web.sessions import AGAIN, COOKIE, Sessions
 
 if TYPE_CHECKING:
     from forwarder.web.oidc import Provider
 
+SIGNED_OUT = "/signed-out"
 HOST = re.compile(r"[A-Za-z0-9.-]{1,253}(:\d{1,5})?|\[[0-9a-fA-F:.]{2,45}\](:\d{1,5})?")
 
 
@@ -118,12 +120,15 @@ class Door:
     async def sign_in(self, request: Request) -> Response:
         """To the identity provider, and from there back to the page that was asked for. Raises RefusedError."""
         assert self.provider is not None
+        again = AGAIN in request.cookies or self.sessions.lapsed(request.cookies.get(COOKIE))
         cookie, session = self.sessions.begin()
         path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         session.signing_in["back"] = path if request.method == "GET" else "/"
         request.scope["session"] = session.signing_in
-        answer = await self.provider.redirect(request, self.base(request) + "/signed-in")
-        self._set(request, answer, cookie)
+        answer = await self.provider.redirect(request, self.base(request) + "/signed-in", again=again)
+        self._set(request, answer, COOKIE, cookie)
+        if again:
+            self._set(request, answer, AGAIN, "1")
         return answer
 
     async def signed_in(self, request: Request) -> Response:
@@ -133,22 +138,42 @@ class Door:
         if self.provider is None or session is None or not session.signing_in:
             raise RefusedError(403, "sign-in-failed")
         request.scope["session"] = session.signing_in
-        found = await self.provider.signed_in(request)
+        found, id_token = await self.provider.signed_in(request)
         self.sessions.end(old)
-        cookie, _ = self.sessions.begin(found)
+        cookie, _ = self.sessions.begin(found, id_token)
         answer = RedirectResponse(local(str(session.signing_in.get("back", "/"))), 303)
-        self._set(request, answer, cookie)
+        self._set(request, answer, COOKIE, cookie)
+        answer.delete_cookie(AGAIN, path="/")
         return answer
 
-    def sign_out(self, request: Request) -> Response:
-        """303 to the queue, known no longer."""
-        self.sessions.end(request.cookies.get(COOKIE))
-        answer = RedirectResponse("/", 303)
-        answer.delete_cookie(COOKIE, path="/")
+    async def sign_out(self, request: Request) -> Response:
+        """303, known no longer: to the page that says so, which leads on to the provider."""
+        old = request.cookies.get(COOKIE)
+        session = self.sessions.get(old)
+        self.sessions.end(old)
+        cookie, leaving = self.sessions.begin()
+        if session is not None and self.provider is not None:
+            state = leaving.signing_in["state"] = secrets.token_urlsafe(16)
+            with suppress(RefusedError):  # of a provider that does not answer nobody can sign out
+                leaving.signing_in["leave"] = await self.provider.sign_out_address(
+                    session.id_token, self.base(request) + SIGNED_OUT, state
+                )
+        answer = RedirectResponse(SIGNED_OUT, 303)
+        self._set(request, answer, COOKIE, cookie)
+        self._set(request, answer, AGAIN, "1")
         return answer
 
-    def _set(self, request: Request, answer: Response, cookie: str) -> None:
-        answer.set_cookie(COOKIE, cookie, path="/", httponly=True, samesite="lax", secure=self.secure(request))
+    def signed_out(self, request: Request) -> tuple[str, bool] | None:
+        """(where the provider is to be told, once; whether it was told) of a browser that signed out, or None."""
+        session = self.sessions.get(request.cookies.get(COOKIE))
+        if session and session.person:
+            return None
+        left = session.signing_in if session else {}
+        state = request.query_params.get("state")
+        return str(left.pop("leave", "")), state is not None and state == left.get("state")
+
+    def _set(self, request: Request, answer: Response, name: str, value: str) -> None:
+        answer.set_cookie(name, value, path="/", httponly=True, samesite="lax", secure=self.secure(request))
 
 
 def local(path: str) -> str:

@@ -31,6 +31,7 @@ REMEMBERED = 1000  # tokens
 KEYS_SECONDS = 60.0  # between two looks for keys that are not known
 TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750 2.1
 LONGEST_TOKEN = 16 * 1024
+LONGEST_HINT = 4 * 1024  # of an ID token in an address: servers take some 8 kB
 _UNREACHABLE = (httpx2.HTTPError, RuntimeError, KeyError, ValueError)
 """What authlib raises for a provider that cannot be reached, or answers what no provider answers."""
 
@@ -54,17 +55,21 @@ class Provider:
         self._tokens: dict[str, tuple[float, Person]] = {}
         self._keys_at = 0.0
 
-    async def redirect(self, request: Request, back: str) -> Response:
-        """To the provider, which sends the person back to the address `back`. Raises RefusedError."""
+    async def redirect(self, request: Request, back: str, *, again: bool) -> Response:
+        """To the provider, which sends the person back to the address `back`. Raises RefusedError.
+
+        `again`: the provider asks for the password whoever it remembers (OpenID Connect Core 3.1.2.1).
+        """
         try:
             await self._metadata()
-            answer: Response = await self._client.authorize_redirect(request, back)
+            more = {"prompt": "login"} if again else {}
+            answer: Response = await self._client.authorize_redirect(request, back, **more)
         except _UNREACHABLE as error:
             raise self._unreachable(error) from error
         return answer
 
-    async def signed_in(self, request: Request) -> Person:
-        """Who came back. Raises RefusedError."""
+    async def signed_in(self, request: Request) -> tuple[Person, str]:
+        """(who came back, their ID token). Raises RefusedError."""
         try:
             metadata = await self._metadata()
             options = {"iss": {"essential": True, "values": [metadata["issuer"]]}}
@@ -80,7 +85,21 @@ class Provider:
             raise RefusedError(403, "sign-in-failed") from error
         except _UNREACHABLE as error:
             raise self._unreachable(error) from error
-        return self._person(claims)
+        return self._person(claims), str(token["id_token"])
+
+    async def sign_out_address(self, id_token: str, back: str, state: str) -> str:
+        """Where the provider's own session ends, and the way leads back from (RP-Initiated Logout 1.0); empty: nowhere.
+
+        Raises RefusedError.
+        """
+        try:
+            if not (await self._metadata()).get("end_session_endpoint"):
+                return ""
+            hint = id_token if len(id_token) <= LONGEST_HINT else None
+            found = await self._client.create_logout_url(back, hint, state, client_id=self._config.client_id)
+        except _UNREACHABLE as error:
+            raise self._unreachable(error) from error
+        return str(found["url"])
 
     async def bearer(self, token: str) -> Person:
         """Whom a viewer's token stands for: a JWT of this provider for this client, or an opaque one that it knows.

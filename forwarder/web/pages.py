@@ -43,6 +43,7 @@ def N_(text: str) -> str:  # the name by which gettext's tools find texts
 
 REASONS = {
     "no-identity": N_("Nobody is signed in. Open this page through the hospital's portal."),
+    "session-ended": N_("Your session has ended. Nothing was done: sign in again, and fill in the form once more."),
     "no-role": N_("Your account does not have the role that this page takes. Ask your administrator."),
     "ambiguous-identity": N_("The portal names you in more than one way. Ask your administrator."),
     "unusable-name": N_("Your user name cannot be written into the audit trail. Ask your administrator."),
@@ -121,7 +122,7 @@ class Pages:
                 if person is None:
                     if self.door.provider is not None and request.method in ("GET", "HEAD"):
                         return await self.door.sign_in(request)
-                    raise self.door.unknown(request)
+                    raise RefusedError(401, "session-ended") if self.door.provider else self.door.unknown(request)
                 if roles and not person.roles & set(roles):
                     raise RefusedError(403, "no-role")
                 answer = await handler(request, person)

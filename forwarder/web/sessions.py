@@ -14,6 +14,8 @@ from forwarder.config import IdentityConfig
 from forwarder.web.identity import Person
 
 COOKIE = "contenitore_session"
+AGAIN = "contenitore_again"
+"""The cookie of a browser in which somebody signed out or left: whoever signs in there next shows who they are."""
 AT_ONCE = 2000
 OF_ONE_PERSON = 20
 SIGN_IN_SECONDS = 600.0
@@ -21,11 +23,12 @@ SIGN_IN_SECONDS = 600.0
 
 @dataclass
 class Session:
-    """One browser: whose, and what a sign-in that is under way has to remember. Times are monotonic seconds."""
+    """One browser: whose, by which ID token, and what signing in or out has to remember. Times are monotonic seconds."""
 
     began: float
     seen: float
     person: Person | None = None
+    id_token: str = ""
     signing_in: dict[str, Any] = field(default_factory=dict)
 
 
@@ -43,24 +46,31 @@ class Sessions:
         if not cookie:
             return None
         with self._lock:
-            key, now = _hashed(cookie), self._clock()
-            found = self._all.get(key)
-            if found is None:
+            found = self._all.get(_hashed(cookie))
+            if found is None or self._over(found):
                 return None
-            if now - found.seen > self._idle or now - found.began > (self._longest if found.person else SIGN_IN_SECONDS):
-                del self._all[key]
-                return None
-            found.seen = now
+            found.seen = self._clock()
             return found
 
-    def begin(self, person: Person | None = None) -> tuple[str, Session]:
+    def lapsed(self, cookie: str | None) -> bool:
+        """Whether it was a person's, who did not sign out."""
+        with self._lock:
+            found = self._all.get(_hashed(cookie or ""))
+            return found is not None and found.person is not None and self._over(found)
+
+    def _over(self, session: Session) -> bool:
+        now, longest = self._clock(), self._longest if session.person else SIGN_IN_SECONDS
+        return now - session.seen > self._idle or now - session.began > longest
+
+    def begin(self, person: Person | None = None, id_token: str = "") -> tuple[str, Session]:
         """(the cookie of a new session, the session); one for signing in where there is no person yet."""
         cookie, now = secrets.token_urlsafe(32), self._clock()
         key = _hashed(cookie)
-        session = Session(now, now, replace(person, session=key) if person else None)
+        session = Session(now, now, replace(person, session=key) if person else None, id_token)
         with self._lock:
             while len(self._all) >= AT_ONCE:  # who only begins to sign in puts out nobody who has
-                del self._all[next((key for key, session in self._all.items() if session.person is None), next(iter(self._all)))]
+                useless = (key for key, session in self._all.items() if session.person is None or self._over(session))
+                del self._all[next(useless, next(iter(self._all)))]
             if person is not None:
                 same = [key for key, session in self._all.items() if session.person and session.person.name == person.name]
                 for old in same[: max(0, len(same) - OF_ONE_PERSON + 1)]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
 import re
 import time
@@ -16,11 +17,14 @@ import pytest
 import requests
 from joserfc import jwt
 from joserfc.jwk import OctKey, RSAKey
+from playwright.sync_api import Browser, expect
 
+from tests.browser.chromium import new_context
 from tests.integration.door.doors import MONDINO, Doors
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # the provider's own, of authlib's older names
 CLIENT = "contenitore"
+ENGLISH = {"Accept-Language": "en"}
 
 
 @dataclass
@@ -66,6 +70,12 @@ def signed_in(provider: Provider, person: str, path: str = "/transfers") -> tupl
     assert asked.status_code == 302 and asked.headers["Location"].startswith(provider.issuer)
     back = browser.post(asked.headers["Location"], data={"sub": person}, allow_redirects=False, timeout=60)
     return browser, browser.get(back.headers["Location"], timeout=60)
+
+
+def form_token(answer: requests.Response) -> str:
+    found = re.search(r'name="token" value="([0-9a-f]+)"', answer.text)
+    assert found
+    return found[1]
 
 
 def tokens(provider: Provider, person: str, client: str = CLIENT) -> dict[str, str]:
@@ -132,12 +142,55 @@ class TestPeople:
         assert requests.get(provider.page + "/transfers", headers=headers, allow_redirects=False, timeout=60).status_code == 302
         assert requests.get(provider.page + "/dicomweb/studies", headers=headers, timeout=60).status_code == 401
 
-    def test_whoever_signs_out_is_known_no_longer(self, provider: Provider):
+    def test_whoever_signs_out_is_known_no_longer_here_nor_at_the_provider(self, provider: Provider):
         browser, answer = signed_in(provider, "anna")
-        token = re.search(r'name="token" value="([0-9a-f]+)"', answer.text)
-        assert token
-        assert browser.post(provider.page + "/sign-out", data={"token": token[1]}, timeout=60).status_code == 200
+        before = browser.cookies["contenitore_session"]
+        gone = browser.post(provider.page + "/sign-out", data={"token": form_token(answer)}, timeout=60)
+        assert (gone.status_code, gone.url) == (200, provider.page + "/signed-out"), "no redirect leads from a form elsewhere"
+        assert browser.cookies["contenitore_session"] != before
+        leads = urlsplit(gone.headers["Refresh"].removeprefix("0; url="))
+        asked = parse_qs(leads.query)
+        assert f"{leads.scheme}://{leads.netloc}{leads.path}" == provider.issuer + "/oauth2/end_session"
+        assert asked["post_logout_redirect_uri"] == [provider.page + "/signed-out"] and asked["client_id"] == [CLIENT]
+        claims = asked["id_token_hint"][0].split(".")[1]
+        assert json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))["sub"] == "anna"
+        forged = browser.get(provider.page + "/signed-out?state=x", headers=ENGLISH, timeout=60)
+        assert "may still be signed in" in forged.text and "Refresh" not in forged.headers
+        told = browser.get(leads.geturl(), timeout=60)
+        confirmed = re.search(r'name="redirect_uri" value="([^"]+)"', told.text)
+        assert confirmed
+        back = browser.get(html.unescape(confirmed[1]), headers=ENGLISH, timeout=60)
+        assert "You are signed out here and at the hospital's identity provider." in back.text
         assert browser.get(provider.page + "/transfers", allow_redirects=False, timeout=60).status_code == 302
+
+    def test_a_browser_goes_to_the_provider_and_going_back_shows_nothing(self, provider: Provider, browser: Browser):
+        with new_context(browser, locale="en-GB") as context:
+            page = context.new_page()
+            page.goto(provider.page + "/transfers")
+            page.fill("input[name=sub]", "anna")
+            page.press("input[name=sub]", "Enter")
+            page.get_by_role("button", name="Sign out").click()
+            page.get_by_role("button", name="End session").click()
+            expect(page.locator("main")).to_contain_text("signed out here and at the hospital's identity provider")
+            for _ in range(4):
+                page.go_back()
+                assert page.get_by_role("button", name="Sign out").count() == 0
+
+    def test_who_signs_in_next_in_that_browser_is_asked_for_the_password_until_somebody_did(self, provider: Provider):
+        browser, answer = signed_in(provider, "anna")
+        assert "prompt" not in parse_qs(urlsplit(answer.history[0].url).query)
+        browser.post(provider.page + "/sign-out", data={"token": form_token(answer)}, timeout=60)
+        for _ in range(2):
+            asked = browser.get(provider.page + "/transfers", allow_redirects=False, timeout=60)
+            assert parse_qs(urlsplit(asked.headers["Location"]).query)["prompt"] == ["login"]
+        back = browser.post(asked.headers["Location"], data={"sub": "dr.neri"}, allow_redirects=False, timeout=60)
+        assert "dr.neri" in browser.get(back.headers["Location"], timeout=60).text
+        assert "contenitore_again" not in browser.cookies
+        assert browser.get(provider.page + "/signed-out", timeout=60).url == provider.page + "/", "who is signed in is not out"
+
+    def test_a_form_that_comes_after_the_session_says_so(self, provider: Provider):
+        answer = requests.post(provider.page + "/transfers", data={"token": "x"}, headers=ENGLISH, timeout=60)
+        assert answer.status_code == 401 and "Your session has ended. Nothing was done" in answer.text
 
     @pytest.mark.parametrize("query", ["", "?code=x", "?state=x&code=y", "?error=access_denied"])
     def test_nobody_is_signed_in_by_an_answer_that_was_not_asked_for(self, provider: Provider, query: str):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -46,10 +47,13 @@ class City:
 
     @property
     def others(self) -> list[tuple[str, str]]:
-        """(id, name) of the others, by name."""
-        return sorted(
-            ((institution, name) for institution, name in self.names.items() if institution != self.own), key=lambda pair: pair[1]
-        )
+        """(id, name) of the others, by name as people look for it: accents and capitals apart."""
+        others = ((institution, name) for institution, name in self.names.items() if institution != self.own)
+        return sorted(others, key=lambda pair: (_plain(pair[1]), pair))
+
+
+def _plain(name: str) -> str:
+    return "".join(sign for sign in unicodedata.normalize("NFKD", name) if not unicodedata.combining(sign)).casefold()
 
 
 class ArchiveAs:

@@ -21,18 +21,17 @@ from forwarder.web.evidence import EVIDENCE
 from forwarder.web.identity import Person, RefusedError, Role
 from forwarder.web.pages import N_, Pages, person_name, seen
 from forwarder.web.ready import ProposedNumber, Readiness
+from forwarder.web.transfer_lists import View, listed
 from forwarder.web.whose_number import compare, question
 
 PATH = "/transfers"
-SHOWN = 50
-"""Transfers of one list on the page; what waits beyond them is counted."""
 LONGEST_NUMBER, LONGEST_REASON = 64, 500
 IDENTIFIER = re.compile(r"[0-9a-z]{32}")
 UNKNOWN_NUMBER = N_("No patient of this hospital has this number.")
 EXTEND_BY = N_("The new last day has to be later than the present one, and within ten years of the opening.")
 MORE_DAYS = ("7", "30")
 """By how many days one click extends a transfer."""
-REVIEW, QUESTION = PATH + "/new", PATH + "/number"
+REVIEW, QUESTION, LIST = PATH + "/new", PATH + "/number", PATH + "/list"
 DONE_COOKIE = "contenitore_done"
 DONE = {
     "opened": N_(
@@ -75,6 +74,8 @@ class TransfersPage:
         return [
             self._pages.route(PATH, self.show, Role.REGISTRY),
             self._pages.route(PATH, self.act, Role.REGISTRY, methods=("POST",)),
+            self._pages.route(LIST + "/{sealed}", self.show, Role.REGISTRY),
+            self._pages.route(LIST + "/{sealed}", self.act, Role.REGISTRY, methods=("POST",)),
             self._pages.route(REVIEW + "/{sealed}", self.review, Role.REGISTRY),
             self._pages.route(QUESTION + "/{sealed}", self.ask, Role.REGISTRY),
         ]
@@ -92,7 +93,7 @@ class TransfersPage:
         archive = self._pages.archive(person)
         acts = {
             "look": self._look, "open": self._open, "accept": self._accept, "end": self._end, "extend": self._extend,
-            "take-back": self._take_back,
+            "take-back": self._take_back, "find": self._find,
         }  # fmt: skip
         do = acts.get(form.get("act", ""))
         if do is None:
@@ -101,6 +102,24 @@ class TransfersPage:
             return await do(request, person, archive, form)
         except ArchiveRefusalError as error:
             return await self._shown(request, person, error.status, form, wrong(form["act"], error))
+
+    async def _find(self, request: Request, person: Person, archive: ArchiveAs, form: Mapping[str, str]) -> Response:
+        """To the lists of the transfers of a number, and with another hospital: of either alone, too."""
+        number, hospital = form.get("number", ""), form.get("hospital", "")
+        if len(number) > LONGEST_NUMBER:
+            return await self._shown(request, person, 404, form, UNKNOWN_NUMBER)
+        known = hospital in (await archive.city()).names
+        return seen(self._address(View(number=number, hospital=hospital if known else "")))
+
+    def _address(self, view: View) -> str:
+        """Where the lists are shown so: no number stands in it."""
+        return PATH if view == View() else self._pages.door.sealed_path(LIST, view.fields())
+
+    def _view(self, request: Request) -> View:
+        """How the lists are shown at the address that was asked for."""
+        if not request.url.path.startswith(LIST + "/"):
+            return View()
+        return View(**self._pages.door.sealed_fields(LIST, request.path_params["sealed"]))
 
     # Opening
 
@@ -192,7 +211,7 @@ class TransfersPage:
 
     def _done(self, request: Request, what: str, transfer: str) -> Response:
         """303 to the page, which tells it once: what and of which transfer stands in a cookie, nothing of the patient."""
-        answer = seen(PATH)
+        answer = seen(self._address(self._view(request)))
         secure = self._pages.door.secure(request)
         answer.set_cookie(DONE_COOKIE, f"{what}.{transfer}", 60, path=PATH, httponly=True, samesite="lax", secure=secure)
         return answer
@@ -225,16 +244,13 @@ class TransfersPage:
     ) -> Response:
         archive = self._pages.archive(person)
         city = await archive.city()
-        waiting, incoming, outgoing, past = await asyncio.gather(
-            archive.get("/transfers", direction="incoming", accepted="false", limit=str(SHOWN)),
-            archive.get("/transfers", direction="incoming", status="active", accepted="true", limit=str(SHOWN)),
-            archive.get("/transfers", direction="outgoing", status="active", limit=str(SHOWN)),
-            archive.get("/transfers", limit=str(SHOWN)),
-        )
+        view = self._view(request)
+        lists = await listed(archive, view)
+        tell = {"waiting": self._waiting, "incoming": self._running, "outgoing": self._running, "past": self._ended}
         form = form or {}
         tried = form.get("transfer", "")
         cookie = request.cookies.get(DONE_COOKIE, "") if form.get("act") is None else ""
-        open_now = [*waiting["transfers"], *incoming["transfers"], *outgoing["transfers"]]
+        open_now = [transfer for name, found in lists.items() if name != "past" for transfer in found.transfers]
         beside = bool(message) and tried in {transfer["id"] for transfer in open_now}
         typed = form if form.get("act") in ("look", "open") else {}
         return self._pages.show(
@@ -243,13 +259,12 @@ class TransfersPage:
             done=await self._told(archive, city, cookie, open_now) if cookie else None,
             form={name: typed.get(name, "") for name in ("number", "to", "reason", "until")}, today=today().isoformat(),
             default_until=last_day("").isoformat(), tried=tried, typed_number=form.get("number", ""),
-            waiting=await self._waiting(archive, waiting["transfers"]), more=bool(waiting.get("next")),
-            incoming=await self._running(archive, city, incoming["transfers"]),
-            outgoing=await self._running(archive, city, outgoing["transfers"]),
-            past=[self._ended(city, transfer) for transfer in past["transfers"] if transfer["status"] != "active"],
+            view=view, here=self._address(view), path_of_all=PATH,
+            further={name: self._address(view.beyond(name, found.next)) if found.next else "" for name, found in lists.items()},
+            lists={name: await tell[name](archive, city, found.transfers) for name, found in lists.items()},
         )  # fmt: skip
 
-    async def _waiting(self, archive: ArchiveAs, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    async def _waiting(self, archive: ArchiveAs, _: City, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Each with the patient as the sender knows them, what comes, and how a number that is proposed compares."""
         theirs = await archive.patients(transfer["patient"] for transfer in found)
         proposed = await archive.patients(transfer.get("proposed_patient", {}) for transfer in found)
@@ -277,11 +292,16 @@ class TransfersPage:
             for transfer, our, timeline in zip(found, ours, timelines, strict=True)
         ]  # fmt: skip
 
-    def _ended(self, city: City, transfer: dict[str, Any]) -> dict[str, Any]:
-        """With our number of the patient and where its page is; the sender's number where we never had one."""
-        ours = transfer["patient"] if transfer["from"] == city.own else transfer.get("receiving_patient")
-        number = str((ours or transfer["patient"])["id"])
-        return transfer | {"number": number, "address": self._pages.door.patient_path(number) if ours else ""}
+    async def _ended(self, _: ArchiveAs, city: City, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Each with our number of the patient and where its page is; the sender's number where we never had one."""
+        ours = [each["patient"] if each["from"] == city.own else each.get("receiving_patient") for each in found]
+        return [
+            transfer | {
+                "number": str((our or transfer["patient"])["id"]),
+                "address": self._pages.door.patient_path(str(our["id"])) if our else "",
+            }
+            for transfer, our in zip(found, ours, strict=True)
+        ]  # fmt: skip
 
 
 def wrong(act: str, error: ArchiveRefusalError) -> str:

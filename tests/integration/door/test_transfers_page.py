@@ -13,6 +13,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from forwarder.web.days import HERE
+from forwarder.web.transfer_lists import SHOWN
 from tests.browser.chromium import Watch, new_context
 from tests.harness import wait_until
 from tests.integration.door.doors import MAUGERI, MONDINO, SAN_MATTEO, Doors, Patient, Staff
@@ -209,6 +210,53 @@ def test_the_page_is_read_by_everybody_in_both_languages(doors: Doors, patient: 
     page.set_viewport_size({"width": 640, "height": 360})  # 1280 × 720 at 200 %
     assert Axe().run(page).violations_count == 0
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_of_hundreds_of_transfers_each_is_reached_and_found_and_done_where_it_stands(doors: Doors, patient: Patient, registry):
+    patient.arrives()
+    client, mondino = doors.city.client(SAN_MATTEO), doors.city.client(MONDINO)
+    body = {"patient": {"id": patient.number}, "to": MAUGERI, "reason": "riabilitazione"}
+    first = client.post("/transfers", json=body | {"to": MONDINO}).json()["id"]
+    opened = [client.post("/transfers", json=body).json()["id"] for _ in range(2 * SHOWN + 5)]
+    page = registry[SAN_MATTEO]
+    page.reload()
+    outgoing = page.get_by_role("region", name="Pazienti inviati")
+    seen = []
+    for shown in (SHOWN, SHOWN, None):  # page by page, none lost, none twice
+        cards = outgoing.locator("li.card input[name=transfer]")
+        assert shown is None or outgoing.locator("li.card").count() == shown
+        seen += list(dict.fromkeys(cards.evaluate_all("fields => fields.map(field => field.value)")))
+        if shown:
+            outgoing.get_by_role("link", name="Mostra i precedenti").click()
+    mine = [*reversed(opened), first]
+    assert len(seen) == len(set(seen)) and [each for each in seen if each in {*mine}] == mine
+
+    page.get_by_role("link", name="Tutti i trasferimenti").click()
+    page.get_by_label("Per numero").fill(patient.number)
+    page.get_by_label("Con l'ospedale").select_option(MONDINO)
+    page.get_by_role("button", name="Trova").click()
+    expect(outgoing.get_by_role("listitem")).to_have_count(1)
+    assert patient.number not in page.url
+    expect(page.get_by_label("Per numero")).to_have_value(patient.number)
+    outgoing.get_by_role("button", name="+7 giorni").click()
+    expect(page.get_by_role("status")).to_contain_text("prolungato")
+    expect(outgoing.get_by_role("listitem")).to_have_count(1)  # found still
+    page.get_by_role("link", name="English").click()
+    expect(page.get_by_role("region", name="Patients sent").get_by_role("listitem")).to_have_count(1)
+    page.get_by_label("With hospital").select_option(MAUGERI)
+    page.get_by_role("button", name="Find").click()
+    sent = page.get_by_role("region", name="Patients sent")
+    sent.get_by_role("link", name="Show the earlier ones").click()  # narrowed as it was
+    expect(sent.get_by_label("New last day").first).to_be_visible()
+    assert sent.locator("li.card").filter(has_text="Mondino").count() == 0
+    assert Axe().run(page).violations_count == 0
+
+    client.delete(f"/transfers/{opened[0]}")
+    page.goto(doors.endpoints(SAN_MATTEO)["page"] + "/transfers?language=it")
+    expect(page.get_by_role("region", name="Conclusi")).to_contain_text(patient.number)  # however many run
+    for transfer in (first, *opened):
+        client.delete(f"/transfers/{transfer}")
+    assert mondino.get("/transfers", params={"status": "active", "patient": patient.number}).json()["transfers"] == []
 
 
 def test_everything_can_be_done_with_the_keyboard(patient: Patient, registry):

@@ -29,10 +29,11 @@ PATIENCE = 10.0  # seconds for one answer of the provider
 REMEMBERED_SECONDS = 60.0
 REMEMBERED = 1000  # tokens
 KEYS_SECONDS = 60.0  # between two looks for keys that are not known
+METADATA_SECONDS = 3600.0
 TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750 2.1
 LONGEST_TOKEN = 16 * 1024
 LONGEST_HINT = 4 * 1024  # of an ID token in an address: servers take some 8 kB
-_UNREACHABLE = (httpx2.HTTPError, RuntimeError, KeyError, ValueError)
+_UNREACHABLE = (httpx2.HTTPError, RuntimeError, KeyError, TypeError, ValueError)
 """What authlib raises for a provider that cannot be reached, or answers what no provider answers."""
 
 
@@ -42,16 +43,9 @@ class Provider:
     def __init__(self, config: OidcConfig, ca_file: str | None) -> None:
         self._config = config
         self._issuer = config.issuer.rstrip("/")
-        self._client = OAuth().register(
-            "hospital",
-            client_id=config.client_id,
-            client_secret=_secret(config.client_secret_file),
-            server_metadata_url=f"{self._issuer}/.well-known/openid-configuration",
-            client_kwargs={
-                "scope": "openid profile", "code_challenge_method": "S256", "timeout": PATIENCE, "verify": ca_file or True,
-                "token_endpoint_auth_method": "client_secret_basic" if config.client_secret_file else "none",
-            },
-        )  # fmt: skip
+        self._ca_file, self._secret = ca_file, _secret(config.client_secret_file)
+        self._client = self._registered()
+        self._read_at: float | None = None
         self._tokens: dict[str, tuple[float, Person]] = {}
         self._keys_at = 0.0
 
@@ -155,10 +149,33 @@ class Provider:
             return jwt.decode(token, keys, algorithms=SIGNED).claims
 
     async def _metadata(self) -> dict[str, Any]:
-        found: dict[str, Any] = await self._client.load_server_metadata()
-        if str(found.get("issuer")).rstrip("/") != self._issuer:
-            raise RuntimeError("the provider is another issuer")
-        return found
+        """What the provider says of itself, read again each hour with its keys; what held goes on while it does not answer."""
+        now = time.monotonic()
+        if self._read_at is None or now - self._read_at >= METADATA_SECONDS:
+            try:
+                client = self._registered()
+                found = await client.load_server_metadata()
+                if str(found.get("issuer")).rstrip("/") != self._issuer:
+                    raise RuntimeError("the provider is another issuer")
+                self._client, self._read_at = client, now
+            except _UNREACHABLE:
+                if self._read_at is None:
+                    raise
+                self._read_at = now - METADATA_SECONDS + KEYS_SECONDS
+        metadata: dict[str, Any] = self._client.server_metadata
+        return metadata
+
+    def _registered(self) -> Any:
+        return OAuth().register(
+            "hospital",
+            client_id=self._config.client_id,
+            client_secret=self._secret,
+            server_metadata_url=f"{self._issuer}/.well-known/openid-configuration",
+            client_kwargs={
+                "scope": "openid profile", "code_challenge_method": "S256", "timeout": PATIENCE, "verify": self._ca_file or True,
+                "token_endpoint_auth_method": "client_secret_basic" if self._config.client_secret_file else "none",
+            },
+        )  # fmt: skip
 
     def _person(self, claims: Mapping[str, Any]) -> Person:
         name = claims.get(self._config.user_claim)

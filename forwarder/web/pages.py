@@ -117,6 +117,7 @@ class Pages:
         """
 
         async def answered(request: Request) -> Response:
+            person: Person | None = None
             try:
                 person = named_by(request) or await self.door.who(request)
                 if person is None:
@@ -127,12 +128,13 @@ class Pages:
                     raise RefusedError(403, "no-role")
                 answer = await handler(request, person)
             except RefusedError as error:
-                return self.refused(request, error)
+                return self.refused(request, error, person)
             except ArchiveRefusalError as error:
-                return self.refused(request, RefusedError(404 if error.status in (403, 404) else 502, _slug(error.status)))
+                refused = RefusedError(404 if error.status in (403, 404) else 502, _slug(error.status))
+                return self.refused(request, refused, person)
             except ArchiveError as error:
                 log.warning("a page waits for the archive", kind=error.failure.value, trouble=error.trouble)
-                return self.refused(request, RefusedError(502, "archive-unreachable"))
+                return self.refused(request, RefusedError(502, "archive-unreachable"), person)
             return answer
 
         return Route(path, answered, methods=list(methods))
@@ -142,10 +144,10 @@ class Pages:
         """In which language the caller is answered."""
         return language_of(request)
 
-    def refused(self, request: Request, error: RefusedError) -> Response:
-        """The page that says why not."""
+    def refused(self, request: Request, error: RefusedError, person: Person | None = None) -> Response:
+        """The page that says why not, and to whom."""
         reason = REASONS.get(error.reason, REASONS["not-found"])
-        return self.show(request, None, "refused.html", error.status, reason=reason, code=error.reason)
+        return self.show(request, person, "refused.html", error.status, reason=reason, code=error.reason)
 
     def show(self, request: Request, person: Person | None, template: str, status: int = 200, **values: Any) -> Response:
         """A page in the language of who asks."""

@@ -127,8 +127,11 @@ class TestPeople:
 
     @pytest.mark.parametrize("person", ["guest", "reader", "trainee"])
     def test_who_has_no_role_is_told(self, provider: Provider, person: str):
-        _, answer = signed_in(provider, person)
+        browser, answer = signed_in(provider, person)
         assert answer.status_code == 403
+        assert person in answer.text, "as whom"
+        gone = browser.post(provider.page + "/sign-out", data={"token": form_token(answer)}, timeout=60)
+        assert gone.url == provider.page + "/signed-out"
 
     def test_a_role_counts_wherever_among_many_groups_it_stands(self, provider: Provider):
         assert signed_in(provider, "primario")[1].status_code == 200

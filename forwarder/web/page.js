@@ -3,7 +3,8 @@
 const LANGUAGES = ["it", "en"];
 const texts = {}; // by language, from it.json and en.json
 const asked = new URLSearchParams(location.search).get("lang");
-let language = LANGUAGES.includes(asked) ? asked : (navigator.language.startsWith("it") ? "it" : "en");
+// As on the staff's pages: what was asked for, else the browser's first one that there is, else Italian.
+let language = [asked, ...navigator.languages.map((tag) => tag.split("-")[0])].find((code) => LANGUAGES.includes(code)) || "it";
 let last = null;
 let unread = false; // it answers, but cannot read its journal
 

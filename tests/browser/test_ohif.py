@@ -55,3 +55,14 @@ def test_the_viewer_without_a_session_leads_back_to_the_page(open_page: Open, ci
     page, watch = open_page(f"{city.endpoints['viewer']}/viewer?StudyInstanceUIDs=1.2.3")
     watch.expect("dangerouslyUseDynamicConfig", "undefined")
     expect(page.locator("[data-kind=noLink]")).to_be_visible()
+
+
+def test_a_browser_of_a_third_language_reads_italian_and_the_viewers_english_and_no_third_one(
+    open_page: Open, city: RunningCity
+) -> None:
+    page, _ = open_page(reading(city), locale="fr-FR", elsewhere=True)
+    expect(page.locator("html")).to_have_attribute("lang", "it")
+    page.locator("#open-viewer").click()
+    frame = page.frame_locator(".viewer iframe")
+    expect(frame.get_by_text("Studies", exact=True)).to_be_visible()
+    expect(frame.get_by_text("Études")).to_have_count(0)

@@ -18,6 +18,7 @@ from fakes import FakeArchive, Reply
 from hospital import hospital, store, until
 from images import ct_slice
 from playwright.sync_api import Page, expect
+from starlette.requests import Request
 
 from chalicelib.domain.rejections import REASONS
 from forwarder.alerts import Reason, Refusal, Trouble, explain
@@ -28,6 +29,7 @@ from forwarder.hl7.adt.rules import EventOutcome
 from forwarder.service import running
 from forwarder.web import queue_page, server
 from forwarder.web.app import application
+from forwarder.web.pages import language_of
 from local.processes import free_port
 from tests.browser.chromium import Watch, new_context
 
@@ -210,6 +212,18 @@ class TestInTheBrowser:
         body = shown.locator("body").inner_text()
         foreign = {key for key, text in TEXTS[other].items() if re.search(rf"(?<!\w){re.escape(text)}(?!\w)", body)}
         assert foreign <= {"title", "in", "rejected"}  # “forwarder”, a word of both languages, and the name of a command
+
+    @pytest.mark.parametrize(("locale", "language"), [("it-CH", "it"), ("en-US", "en"), ("fr-FR", "it")])
+    def test_a_browser_of_another_language_is_answered_as_on_the_staffs_pages(self, browser, everything, locale, language):
+        context = new_context(browser, locale=locale)
+        shown = context.new_page()
+        shown.goto(everything[1])
+        expect(shown.locator("html")).to_have_attribute("lang", language)
+        context.close()
+        assert (
+            language_of(Request({"type": "http", "query_string": b"", "headers": [(b"accept-language", locale.encode())]}))
+            == language
+        )
 
     def test_everything_that_can_be_wrong_is_read_in_italian_and_in_english(self, shown: Page):
         self.reads(shown, "it", "en")

@@ -4,6 +4,7 @@
 // frame: the page around it hears when something may not be shown any more, and takes the frame away.
 
 (() => {
+  localStorage.setItem('i18nextLng', 'en-US'); // OHIF knows no Italian; by itself it spoke whatever the browser does, a third language
   const session = JSON.parse(sessionStorage.getItem('contenitore.session') || 'null');
   if (!session || parent === window) {
     location.replace('/');

@@ -67,3 +67,26 @@ def test_no_rule_of_accessibility_is_broken_on_any_screen_and_a_picture_is_in_vi
         box = page.locator(".pane.left .picture").bounding_box()
         assert box is not None
         assert min(height, box["y"] + box["height"]) - max(0, box["y"]) > 120, screen  # of the picture, without scrolling
+
+
+@pytest.mark.parametrize("screen", [(1366, 768), (1093, 614), (911, 512), (683, 384)], ids=["100 %", "125 %", "150 %", "200 %"])
+def test_on_a_small_screen_at_any_zoom_each_exam_says_what_it_is_and_its_buttons_and_the_viewers_are_within_reach(
+    open_page: Open, reading: dict[str, Callable[[], str]], screen: tuple[int, int]
+) -> None:
+    page, _ = open_page(reading["a course"](), width=screen[0], height=screen[1])
+    expect(page.locator(".pane.left .film img").first).to_be_visible()
+    expect(page.locator(".exam")).to_have_count(6)
+    expect(page.locator(".timeline .addendum")).to_have_count(1)
+    for heading in page.locator(".exam h3").all():
+        box = heading.bounding_box()
+        assert box is not None
+        assert box["width"] >= 60, heading.inner_text()
+    within = page.locator(".timeline").evaluate(
+        "list => [...list.querySelectorAll('.choice')].every("
+        "button => button.getBoundingClientRect().right <= list.getBoundingClientRect().right)"
+    )
+    assert within
+    box = page.locator("#open-viewer").bounding_box()
+    assert box is not None
+    assert 0 <= box["x"] <= screen[0] - box["width"]
+    assert 0 <= box["y"] <= screen[1] - box["height"]

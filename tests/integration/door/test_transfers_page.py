@@ -359,3 +359,14 @@ class TestForms:
             assert requests.get(doors.endpoints(MONDINO)["page"] + "/", timeout=60).status_code == 200
         finally:
             doors.put_back(MONDINO)
+
+
+@pytest.mark.parametrize("width", [683, 512])
+def test_nothing_of_the_page_is_beyond_the_edge_of_an_enlarged_window(doors: Doors, patient: Patient, registry, width: int):
+    patient.arrives()
+    patient.transferred()
+    page = registry[SAN_MATTEO]
+    page.set_viewport_size({"width": width, "height": 400})
+    for path in ("/transfers", "/patients"):
+        page.goto(doors.endpoints(SAN_MATTEO)["page"] + path)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, path

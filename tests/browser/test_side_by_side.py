@@ -6,6 +6,7 @@ values of the other shows it black, white or negative.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable
 from typing import Any
@@ -524,3 +525,33 @@ def test_a_viewer_that_does_not_come_and_what_is_not_drawn_say_so_in_words_and_t
     expect(told).to_contain_text("non si può mostrare")
     expect(told).to_contain_text("cannot be stored")
     wait_until(lambda: is_right(canvas(frame, VIEWPORTS[0])))
+
+
+@pytest.mark.usefixtures("ohif")
+def test_a_slice_that_the_line_did_not_bring_is_said_to_be_on_its_way_and_comes_by_itself(
+    open_page: Open, city: RunningCity
+) -> None:
+    brought = itertools.count()
+    cut = [True]
+
+    def unless_cut(route: Route) -> None:
+        route.abort("internetdisconnected") if next(brought) > 20 and cut[0] else route.continue_()
+
+    def scans(patient: Patient) -> tuple[Images, Images]:
+        return (
+            drawn.ct(patient, "san-matteo", "20261002", 0, 150, spacing=2.0),
+            drawn.ct(patient, "maugeri", "20261129", 0, 150, spacing=2.0),
+        )
+
+    page, watch, _ = opened(open_page, city, scans, prepare=lambda page: page.route("**/wado?**", unless_cut))
+    watch.expect("ERR_INTERNET_DISCONNECTED")
+    frame = in_ohif(page)
+    canvas(frame, VIEWPORTS[0]).hover()
+    for _ in range(40):
+        page.mouse.wheel(0, 100)
+    words = frame.locator(".contenitore-words")
+    expect(words.last).to_have_text(CATALOGS["it"]["viewerLine"])
+    cut[0] = False
+    expect(words).to_have_count(0)
+    for name in VIEWPORTS:
+        assert middle(canvas(frame, name)).mean() > 60  # a disk

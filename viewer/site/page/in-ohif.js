@@ -231,6 +231,7 @@ const unfitWords = (viewport, key) => words(viewport, { why: key });
 /** Images that were asked for and have not come, by viewport: nobody hears from OHIF where it stumbles over one. */
 const awaitedImages = new Map();
 const IMAGE_PATIENCE = 15000;
+const ASK_AGAIN_AFTER = 5000;
 
 function expectImage({ viewportId, imageId }) {
   noLongerExpected(viewportId);
@@ -268,8 +269,32 @@ export function keepToOurWords(event) {
   event.preventDefault();
 }
 
+/** Images that the line did not bring, or an archive that has a fault just now: nothing is wrong with them, whatever OHIF tells of them
+ *  after that. */
+const lost = new Set();
+
+function isLost(imageId, error) {
+  const { status } = [error, error?.error].find(known => known instanceof XMLHttpRequest) ?? {};
+  if (!lost.has(imageId) && (status === 0 || status === 429 || status >= 500)) {
+    lost.add(imageId);
+    setTimeout(askAgain, ASK_AGAIN_AFTER, imageId);
+  }
+  return lost.has(imageId);
+}
+
+/** Ask once more for an image, where a viewport is still to show it. */
+function askAgain(imageId) {
+  lost.delete(imageId);
+  for (const viewport of window.cornerstone.getRenderingEngines().flatMap(engine => engine.getViewports())) {
+    const at = viewport.getTargetImageIdIndex?.();
+    // `setImageIdIndex` does nothing for the place where a viewport stands, though nothing came for it
+    if (at !== undefined && viewport.getImageIds()[at] === imageId) viewport._setImageIdIndex?.(at).catch(() => {}); // `failed` hears of it
+  }
+}
+
 async function failed({ imageId, error }, root) {
   for (const known of [error, error?.error]) if (typeof known === 'object' && known !== null) toldErrors.add(known);
+  const line = isLost(imageId, error);
   const engines = window.cornerstone.getRenderingEngines();
   for (const viewport of engines.flatMap(engine => engine.getViewports())) {
     if (!viewport.getImageIds?.().includes(imageId)) continue;
@@ -278,8 +303,9 @@ async function failed({ imageId, error }, root) {
     const { StudyInstanceUID: study, SeriesInstanceUID: series, SOPInstanceUID: sop } = instanceOf(imageId) ?? {};
     const key = unfit(imageId);
     if (key) unfitWords(viewport, key);
-    else words(viewport);
+    else words(viewport, { said: line ? 'viewerLine' : 'notDrawn' });
     settle(viewport.id);
+    if (line) continue;
     const reason = about.faults[sop] ?? (sop && await whyNotShown(`${root}/dicomweb/studies/${study}/series/${series}/instances/${sop}/rendered`));
     if (reason && viewport.getImageIds()[viewport.getTargetImageIdIndex()] === imageId) words(viewport, { reason });
   }

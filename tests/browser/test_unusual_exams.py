@@ -6,9 +6,10 @@ import re
 
 import pytest
 from playwright.sync_api import expect
+from pydicom.uid import generate_uid
 
 from chalicelib.domain.cited_priors import may_cite
-from tests.browser import hospital
+from tests.browser import drawn, hospital
 from tests.browser.conftest import Open
 from tests.browser.hospital import Patient
 from tests.harness import RunningCity
@@ -96,3 +97,32 @@ def test_on_a_small_screen_who_the_patient_is_takes_little_of_it_and_the_hospita
     box = page.locator(".top").bounding_box()
     assert box is not None
     assert box["height"] <= 90
+
+
+def test_a_series_of_a_long_name_keeps_its_image_its_letters_and_its_place_within_its_half(
+    open_page: Open, city: RunningCity
+) -> None:
+    patient, client = Patient(), city.client("maugeri")
+    name = "Torace senza e con mezzo di contrasto, ricostruzione MIP 1,25"
+    for date in ("20261002", "20261129"):
+        cuts = [
+            cut
+            for study in [generate_uid()]
+            for number in (1, 2)
+            for cut in drawn.ct(patient, "maugeri", date, 0, 2, scout=False, StudyInstanceUID=study)
+        ]
+        for cut in cuts:
+            cut.SeriesDescription = name
+        hospital.send(client, *cuts)
+    hospital.wait_for_studies(city, patient, 2)
+    page, _ = open_page(str(hospital.link(city, patient={"id": patient.at["maugeri"]})["url"]), width=1366, height=768)
+    for side in ("left", "right"):
+        pane = page.locator(f".pane.{side}:not(.lower)")
+        expect(pane.locator(".film img").first).to_be_visible()
+        expect(pane.locator("option").first).to_contain_text(name)
+        half = pane.bounding_box()
+        assert half is not None
+        for part in (".picture", ".controls", ".position", ".at-right"):
+            box = pane.locator(part).bounding_box()
+            assert box is not None
+            assert box["x"] + box["width"] <= half["x"] + half["width"] + 1, f"{side} {part}"

@@ -11,6 +11,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
 from tests.browser import drawn, hospital
+from tests.browser.chromium import OHIF
 from tests.browser.conftest import Open
 from tests.browser.drawn import AURORA
 from tests.browser.hospital import Patient
@@ -86,6 +87,8 @@ def test_on_a_small_screen_at_any_zoom_each_exam_says_what_it_is_and_its_buttons
         "button => button.getBoundingClientRect().right <= list.getBoundingClientRect().right)"
     )
     assert within
+    if not OHIF.is_file():  # then the page has no such button
+        return
     box = page.locator("#open-viewer").bounding_box()
     assert box is not None
     assert 0 <= box["x"] <= screen[0] - box["width"]

@@ -54,7 +54,7 @@ class Door:
         scheme, _, token = connection.headers.get("authorization", "").partition(" ")
         if tokens and self.provider is not None and scheme.lower() == "bearer":
             return await self.provider.bearer(token.strip())
-        session = self.sessions.get(connection.cookies.get(COOKIE))
+        session = self.sessions.get(self._got(connection, COOKIE))
         return session.person if session else None
 
     def unknown(self, connection: HTTPConnection) -> RefusedError:
@@ -120,12 +120,14 @@ class Door:
     async def sign_in(self, request: Request) -> Response:
         """To the identity provider, and from there back to the page that was asked for. Raises RefusedError."""
         assert self.provider is not None
-        again = AGAIN in request.cookies or self.sessions.lapsed(request.cookies.get(COOKIE))
-        cookie, session = self.sessions.begin()
+        old = self._got(request, COOKIE)
+        again = self._got(request, AGAIN) is not None or self.sessions.lapsed(old)
+        cookie, session = self.sessions.signing_in(old)
         path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-        session.signing_in["back"] = path if request.method == "GET" else "/"
-        request.scope["session"] = session.signing_in
-        answer = await self.provider.redirect(request, self.base(request) + "/signed-in", again=again)
+        state = secrets.token_urlsafe(24)
+        session.remember(state, back=path if request.method == "GET" else "/")
+        request.scope["session"] = session.signing_in[state]
+        answer = await self.provider.redirect(request, self.base(request) + "/signed-in", state, again=again)
         self._set(request, answer, COOKIE, cookie)
         if again:
             self._set(request, answer, AGAIN, "1")
@@ -133,31 +135,31 @@ class Door:
 
     async def signed_in(self, request: Request) -> Response:
         """303 to the page that was asked for, as the person who came back from the provider. Raises RefusedError."""
-        old = request.cookies.get(COOKIE)
+        old = self._got(request, COOKIE)
         session = self.sessions.get(old)
-        if self.provider is None or session is None or not session.signing_in:
+        remembered = session.signing_in.pop(request.query_params.get("state", ""), None) if session else None
+        if self.provider is None or session is None or remembered is None:
             raise RefusedError(403, "sign-in-failed")
-        request.scope["session"] = session.signing_in
+        request.scope["session"] = remembered
         found, id_token = await self.provider.signed_in(request)
         self.sessions.end(old)
-        cookie, _ = self.sessions.begin(found, id_token)
-        answer = RedirectResponse(local(str(session.signing_in.get("back", "/"))), 303)
+        cookie, begun = self.sessions.begin(found, id_token)
+        begun.signing_in = session.signing_in  # of the browser's other tabs
+        answer = RedirectResponse(local(str(remembered["back"])), 303)
         self._set(request, answer, COOKIE, cookie)
-        answer.delete_cookie(AGAIN, path="/")
+        answer.delete_cookie(self._name(request, AGAIN), path="/", secure=self.secure(request))
         return answer
 
     async def sign_out(self, request: Request) -> Response:
         """303, known no longer: to the page that says so, which leads on to the provider."""
-        old = request.cookies.get(COOKIE)
+        old = self._got(request, COOKIE)
         session = self.sessions.get(old)
         self.sessions.end(old)
         cookie, leaving = self.sessions.begin()
         if session is not None and self.provider is not None:
-            state = leaving.signing_in["state"] = secrets.token_urlsafe(16)
+            state = leaving.state = secrets.token_urlsafe(16)
             with suppress(RefusedError):  # of a provider that does not answer nobody can sign out
-                leaving.signing_in["leave"] = await self.provider.sign_out_address(
-                    session.id_token, self.base(request) + SIGNED_OUT, state
-                )
+                leaving.leave = await self.provider.sign_out_address(session.id_token, self.base(request) + SIGNED_OUT, state)
         answer = RedirectResponse(SIGNED_OUT, 303)
         self._set(request, answer, COOKIE, cookie)
         self._set(request, answer, AGAIN, "1")
@@ -165,15 +167,24 @@ class Door:
 
     def signed_out(self, request: Request) -> tuple[str, bool] | None:
         """(where the provider is to be told, once; whether it was told) of a browser that signed out, or None."""
-        session = self.sessions.get(request.cookies.get(COOKIE))
-        if session and session.person:
+        session = self.sessions.get(self._got(request, COOKIE))
+        if session is None:
+            return "", False
+        if session.person:
             return None
-        left = session.signing_in if session else {}
-        state = request.query_params.get("state")
-        return str(left.pop("leave", "")), state is not None and state == left.get("state")
+        leave, session.leave = session.leave, ""
+        return leave, bool(session.state) and request.query_params.get("state") == session.state
 
     def _set(self, request: Request, answer: Response, name: str, value: str) -> None:
-        answer.set_cookie(name, value, path="/", httponly=True, samesite="lax", secure=self.secure(request))
+        secure = self.secure(request)
+        answer.set_cookie(self._name(request, name), value, path="/", httponly=True, samesite="lax", secure=secure)
+
+    def _got(self, connection: HTTPConnection, name: str) -> str | None:
+        return connection.cookies.get(self._name(connection, name)) if connection.cookies else None
+
+    def _name(self, connection: HTTPConnection, name: str) -> str:
+        """By HTTPS a name under which no other host of the domain can have a browser hold one (RFC 6265bis)."""
+        return f"__Host-{name}" if self.secure(connection) else name
 
 
 def local(path: str) -> str:

@@ -49,15 +49,15 @@ class Provider:
         self._tokens: dict[str, tuple[float, Person]] = {}
         self._keys_at = 0.0
 
-    async def redirect(self, request: Request, back: str, *, again: bool) -> Response:
-        """To the provider, which sends the person back to the address `back`. Raises RefusedError.
+    async def redirect(self, request: Request, back: str, state: str, *, again: bool) -> Response:
+        """To the provider, which sends the person back to the address `back` with `state`. Raises RefusedError.
 
         `again`: the provider asks for the password whoever it remembers (OpenID Connect Core 3.1.2.1).
         """
         try:
             await self._metadata()
             more = {"prompt": "login"} if again else {}
-            answer: Response = await self._client.authorize_redirect(request, back, **more)
+            answer: Response = await self._client.authorize_redirect(request, back, state=state, **more)
         except _UNREACHABLE as error:
             raise self._unreachable(error) from error
         return answer

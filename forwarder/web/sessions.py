@@ -19,17 +19,30 @@ AGAIN = "contenitore_again"
 AT_ONCE = 2000
 OF_ONE_PERSON = 20
 SIGN_IN_SECONDS = 600.0
+TABS = 20
 
 
 @dataclass
 class Session:
-    """One browser: whose, by which ID token, and what signing in or out has to remember. Times are monotonic seconds."""
+    """One browser: whose, and by which ID token. Times are monotonic seconds.
+
+    `signing_in`: by state, what each tab's sign-in has to remember. `leave`: where the provider is told that this browser signed
+    out, and `state`: what comes back then.
+    """
 
     began: float
     seen: float
     person: Person | None = None
     id_token: str = ""
-    signing_in: dict[str, Any] = field(default_factory=dict)
+    leave: str = ""
+    state: str = ""
+    signing_in: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def remember(self, state: str, *, back: str) -> None:
+        """A sign-in begins, which leads to this path; the oldest of too many is forgotten."""
+        while len(self.signing_in) >= TABS:
+            del self.signing_in[next(iter(self.signing_in))]
+        self.signing_in[state] = {"back": back}
 
 
 class Sessions:
@@ -61,6 +74,14 @@ class Sessions:
     def _over(self, session: Session) -> bool:
         now, longest = self._clock(), self._longest if session.person else SIGN_IN_SECONDS
         return now - session.seen > self._idle or now - session.began > longest
+
+    def signing_in(self, cookie: str | None) -> tuple[str, Session]:
+        """(cookie, session) to sign in with: those of another tab that signs in now, else new ones."""
+        found = self.get(cookie)
+        if not cookie or not found or found.person or not found.signing_in:
+            return self.begin()
+        found.began = found.seen
+        return cookie, found
 
     def begin(self, person: Person | None = None, id_token: str = "") -> tuple[str, Session]:
         """(the cookie of a new session, the session); one for signing in where there is no person yet."""

@@ -179,6 +179,34 @@ class TestPeople:
                 page.go_back()
                 assert page.get_by_role("button", name="Sign out").count() == 0
 
+    def test_tabs_that_a_browser_opens_at_once_are_all_signed_in(self, provider: Provider):
+        browser = requests.Session()
+        paths = ["/transfers", "/patients", "/waiting"]
+        asked = [browser.get(provider.page + path, allow_redirects=False, timeout=60) for path in paths]
+        for path, tab in zip(paths, asked, strict=True):
+            back = browser.post(tab.headers["Location"], data={"sub": "anna"}, allow_redirects=False, timeout=60)
+            shown = browser.get(back.headers["Location"], timeout=60)
+            assert (shown.status_code, shown.url) == (200, provider.page + path)
+        assert browser.get(back.headers["Location"], timeout=60).status_code == 403, "once"
+
+    def test_behind_https_the_cookies_are_of_this_host_alone(self, provider: Provider, doors: Doors):
+        doors.with_site(MONDINO, provider.site + '[web]\npublic_url = "https://door.example"\n')
+        try:
+            page = doors.endpoints(MONDINO)["page"]
+            asked = requests.get(page + "/transfers", allow_redirects=False, timeout=60)
+            cookie = asked.headers["Set-Cookie"]
+            assert cookie.startswith("__Host-contenitore_session=") and "Secure" in cookie and "Domain" not in cookie
+            back = requests.post(asked.headers["Location"], data={"sub": "anna"}, allow_redirects=False, timeout=60)
+            back = page + back.headers["Location"].removeprefix("https://door.example")
+            held = cookie.partition(";")[0]
+            planted = requests.get(back, headers={"Cookie": held.removeprefix("__Host-")}, timeout=60)
+            assert planted.status_code == 403
+            signed = requests.get(back, headers={"Cookie": held}, allow_redirects=False, timeout=60)
+            held = signed.headers["Set-Cookie"].partition(";")[0]
+            assert requests.get(page + "/transfers", headers={"Cookie": held}, timeout=60).status_code == 200
+        finally:
+            doors.with_site(MONDINO, provider.site)
+
     def test_who_signs_in_next_in_that_browser_is_asked_for_the_password_until_somebody_did(self, provider: Provider):
         browser, answer = signed_in(provider, "anna")
         assert "prompt" not in parse_qs(urlsplit(answer.history[0].url).query)

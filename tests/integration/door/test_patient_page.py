@@ -68,6 +68,15 @@ def test_an_objection_hides_and_its_end_shows_again(doors: Doors, patient: Patie
     assert "eva.privacy" in doors.audit(SAN_MATTEO, patient.number)
 
 
+def test_an_objection_to_all_exams_is_what_the_page_offers_first(doors: Doors, patient: Patient, page_of: Opener):
+    patient.arrives()
+    patient.transferred()
+    page = page_of(SAN_MATTEO, "privacy", number=patient.number)
+    page.get_by_role("region", name="Opposizioni").get_by_role("button", name="Registra l'opposizione").click()
+    expect(page.get_by_role("status")).to_have_text("Da ora nessun altro lo vede.")
+    assert not sees(doors, MAUGERI, patient.prior)
+
+
 def test_a_protected_exam_is_seen_by_whom_the_patient_names(doors: Doors, patient: Patient, page_of: Opener):
     patient.arrives()
     patient.transferred()

@@ -202,3 +202,31 @@ def test_what_a_registration_says_of_a_code_stays_where_a_correction_takes_the_o
     assert world.on_timeline(A, "1") == set()
     assert joined(world, A, "1", OIDS[B], "9"), "it is still that patient's number"
     assert not joined(world, A, "3", CF, UGO), "what only the image said went with it"
+
+
+def test_a_timeline_is_headed_by_who_has_the_number_at_the_hospital_whose_it_is(world: World) -> None:
+    """Two numbers that were linked by mistake: the page of each has to say who that is, or nobody would notice."""
+    world.arrive(A, "1", "1.2.1", name="Bianchi^Ada", date="20260301")
+    world.arrive(B, "9", "1.2.2", name="Verdi^Ugo", sex="M", birth="19520101", date="20250101")
+    transfer = world.open(A, "1", B)
+    world.settle()
+
+    def heading(who: str, number: str, issuer: str | None = None) -> list[str]:
+        patient = (world.timeline(who, number, issuer) or {})["patient"]
+        return [patient["name"], patient["birth_date"], patient["sex"]]
+
+    ada, ugo = ["Bianchi^Ada", "19600315", "F"], ["Verdi^Ugo", "19520101", "M"]
+    world.accept(B, transfer, "9")
+    world.settle()
+    assert world.on_timeline(B, "9") == {"1.2.1", "1.2.2"}
+    assert heading(B, "9") == ugo
+    assert heading(B, "1", OIDS[A]) == ada
+    world.arrive(B, "9", "1.2.3", name="Verdi^Ugo", sex="M", birth="19520101", date="20991231")
+    world.settle()
+    assert heading(A, "1") == ada
+    assert heading(A, "9", OIDS[B]) == ugo
+    world.accept(B, transfer, "10")
+    world.settle()
+    assert heading(B, "10") == ada, "nothing is known here but what came with the patient"
+    world.make_known(B, "10", name="Neri^Ida", birth_date="19450607", sex="F")
+    assert heading(B, "10") == ["Neri^Ida", "19450607", "F"], "of whom there is no image here yet"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple, dataclass
 from datetime import datetime
 
 from chalicelib.domain import audit, identifiers, keys, tags
@@ -84,24 +84,25 @@ def timeline(table: Table, caller: Caller, patient_id: str, issuer: str | None, 
     read = access.load_facts(table, [asked.hash])
     known = read.known[asked.hash]
     mine = _between(caller, asked, known.transfers)
-    stated = None if allowed else _stated(table, caller, asked, known, now)
+    mine_to_show = viewer.id if caller.registry.by_issuer(asked.issuer) == viewer else None
+    if allowed:
+        stated = known_patients.latest_of(table, asked) if mine_to_show else None
+    else:
+        stated = _stated(table, caller, asked, known, now)
     if not allowed and not mine and not apart and stated is None:
         access.equalise_reads(table, read)
         raise NotFound
-    mine_to_show = viewer.id if caller.registry.by_issuer(asked.issuer) == viewer else None
     record(Entry(Kind.READ, mine_to_show, (asked,)))
     for entry in audit.disclosures(viewer.id, [audit.disclosed(row, decision.decision) for row, decision in allowed]):
         record(entry)
     views = table.batch_get(keys.study_view(row.study_instance_uid, row.owner) for row, _ in allowed)
     numbers = {asked}
     studies: list[TimelineStudy] = []
-    person = ShownPerson(stated.name, stated.birth_date, stated.sex) if stated else None
     for row, opened in allowed:
         found_view = views.get(keys.study_view(row.study_instance_uid, row.owner))
         if found_view is None:
             continue
         view = StudyView.from_item(found_view.data)
-        person = person or ShownPerson.from_attributes(row.attributes)
         numbers |= {*view.patients}
         studies.append(_entry(view, row.attributes, still_to_come(table, view), opened.decision.transfers))
     linked = {asked, *known.numbers}
@@ -111,12 +112,26 @@ def timeline(table: Table, caller: Caller, patient_id: str, issuer: str | None, 
     members = {number: caller.registry.by_issuer(number.issuer) for number in numbers}
     return Timeline(
         tuple((number, member.id if member else None) for number, member in sorted(members.items(), key=lambda pair: pair[0])),
-        person or ShownPerson(),
+        _person(asked, stated, [row for row, _ in allowed]),
         tuple(sorted(studies, key=lambda study: study.study_date + study.study_time, reverse=True)),
         tuple(mine),
         tuple(apart),
         now,
     )
+
+
+def _person(asked: PatientIdentifier, stated: Demographics | None, rows: Sequence[SearchRow]) -> ShownPerson:
+    """Who has the number that is asked for: as the images under this very number say, the latest first, then registration. Only
+    where neither says anything, as images of a linked number do: two hospitals may name two persons."""
+    own = [
+        ShownPerson.from_attributes(row.attributes)
+        for row in rows
+        if (row.face.patient or next(iter(row.patients), None)) == asked
+    ]
+    said = [ShownPerson(stated.name, stated.birth_date, stated.sex)] if stated else []
+    found = ShownPerson(*(next(filter(None, known), "") for known in zip(*map(astuple, [*own, *said]), strict=True)))
+    linked = (ShownPerson.from_attributes(row.attributes) for row in rows)
+    return found if found != ShownPerson() else next(linked, found)
 
 
 def _between(caller: Caller, asked: PatientIdentifier, known: Iterable[Transfer]) -> list[Transfer]:

@@ -25,6 +25,8 @@ _MAX_LINES = 5000
 _MAX_HEADING = 80
 LONGEST_LINE = 200
 """Characters of what a list shows of a report."""
+_ENDED = re.compile(r"(?<=[.!?])[^\S\n]*\n")
+"""Where a line ends with what it says."""
 
 
 @dataclass(frozen=True)
@@ -73,11 +75,15 @@ def of_coded(sections: Iterable[tuple[str, str, str]]) -> tuple[Section, ...]:
 
 
 def conclusion(sections: Iterable[Section], text: str) -> str:
-    """What a list shows of a report: the first line of what it concludes, else of its last section; at most `LONGEST_LINE`."""
+    """What a list shows of a report: the first sentence of what it concludes, else of its last section, or the first line where
+    that holds more; at most `LONGEST_LINE`, with a sign where it is cut. A line that ends without a stop goes on in the next:
+    “Versamento pleurico” must not stand there without its “assente”.
+    """
     said = [section for section in sections if section.text.strip()]
     chosen = next((section for section in said if section.kind == IMPRESSION), said[-1] if said else None)
-    line = (chosen.text if chosen else text).strip().partition("\n")[0]
-    return " ".join(line.split())[:LONGEST_LINE]
+    paragraph = re.split(r"\n\s*\n", (chosen.text if chosen else text).strip(), maxsplit=1)[0]
+    line = " ".join(_ENDED.split(paragraph, maxsplit=1)[0][: 4 * LONGEST_LINE].split())
+    return line if len(line) <= LONGEST_LINE else f"{line[: LONGEST_LINE - 1]}…"
 
 
 def of_code(code: str) -> str:

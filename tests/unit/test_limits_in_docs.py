@@ -116,7 +116,7 @@ LIMITS: dict[str, dict[str, tuple[str, ...]]] = {
             f"{HEAD}a_patient_id_that_is_longer_than_dicom_allows_is_refused_rather_than_cut",
         ),
         "(200 characters; Text Value, or the narrative of a CDA of less than 1 MiB)": (
-            f"{U}domain/test_report_sections.py::test_of_what_a_report_concludes_a_list_shows_200_characters_of_the_first_line",
+            f"{U}domain/test_report_sections.py::test_of_what_a_report_concludes_a_list_shows_200_characters_and_a_sign_where_it_is_cut",
             f"{U}dicom/test_report_identity.py::test_of_a_cda_of_1_mib_and_more_no_conclusion_is_read",
         ),
         "the images that it singles out, 100 at the most": (

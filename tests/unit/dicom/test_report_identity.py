@@ -213,9 +213,9 @@ SECTIONED = """<component><structuredBody><component><section><code code="18782-
 @pytest.mark.parametrize(
     ("content", "line"),
     [
-        (sr("Quesito: tosse.\nConclusioni: polmonite\ndestra.\nConsigli: TC."), "polmonite"),
+        (sr("Quesito: tosse.\nConclusioni: polmonite\ndestra.\nConsigli: TC."), "polmonite destra."),
         (sr("Quadro invariato.\n\nResto."), "Quadro invariato."),
-        (sr("CONCLUSIONI: " + "x" * 500), "x" * 200),
+        (sr("CONCLUSIONI: " + "x" * 500), "x" * 199 + "…"),
         (sr("REPERTO: " + "x" * 200_000), ""),
         (instance(documents.CDA, EncapsulatedDocument=document(body=SECTIONED)), "Polmonite basale."),
         (instance(documents.CDA, EncapsulatedDocument=b"<no"), ""),
@@ -225,7 +225,7 @@ SECTIONED = """<component><structuredBody><component><section><code code="18782-
     ],
     ids=["impression", "no headings", "long line", "long text", "cda", "no xml", "no document", "pdf", "no report"],
 )
-def test_what_a_report_concludes_is_its_first_line_of_the_impression(content: bytes, line: str) -> None:
+def test_what_a_report_concludes_is_the_first_sentence_of_its_impression(content: bytes, line: str) -> None:
     assert concluded(content) == line
 
 

@@ -108,9 +108,25 @@ def test_what_is_no_heading(line: str) -> None:
     assert told(f"Prima.\n{line}\nDopo.") == [("", "")]
 
 
-def test_of_what_a_report_concludes_a_list_shows_200_characters_of_the_first_line() -> None:
-    for length in (200, 201):
-        assert report_sections.conclusion((), "x" * length + "\nnext") == "x" * 200
+def test_of_what_a_report_concludes_a_list_shows_200_characters_and_a_sign_where_it_is_cut() -> None:
+    assert report_sections.conclusion((), "x" * 200) == "x" * 200
+    for length in (201, 100_000):
+        assert report_sections.conclusion((), "x" * length) == "x" * 199 + "…"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Versamento pleurico\nassente", "Versamento pleurico assente"),
+        ("Versamento pleurico  \n  assente.\nUtile controllo.", "Versamento pleurico assente."),
+        ("Invariato.\nUtile controllo.", "Invariato."),
+        ("Quadro invariato\n\nDr. Mario Rossi", "Quadro invariato"),
+        ("Addensamento basale; \nversamento assente.", "Addensamento basale; versamento assente."),
+    ],
+)
+def test_what_a_list_shows_of_a_report_is_not_cut_where_a_line_is_wrapped(text: str, shown: str) -> None:
+    assert report_sections.conclusion((), text) == shown
+    assert report_sections.conclusion(split(f"Reperto: altro.\nConclusioni:\n{text}"), "") == shown
 
 
 def test_text_without_headings_is_one_section() -> None:

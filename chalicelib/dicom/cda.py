@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone, tzinfo
 from xml.parsers import expat
 
+from chalicelib.dicom.charset import OF_WINDOWS
 from chalicelib.domain.report_versions import WrittenMoment
 
 _HL7 = "urn:hl7-org:v3}"
@@ -23,6 +24,9 @@ _MAX_PATIENTS = 64
 _CHUNK = 64 * 1024
 _BLOCKS = frozenset({"paragraph", "item", "tr", "br", "list", "table", "caption", "footnote", "thead", "tbody"})
 _CELLS = frozenset({"td", "th"})
+_MOST_IN_A_CELL = 4
+"""Lines of a table's cell; a longer one is part of a layout."""
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _TIME = re.compile(r"(\d{8})(\d{2})?(\d{2})?(\d{2})?(?:\.\d+)?([+-]\d{4})?")
 
 
@@ -117,8 +121,13 @@ class _Reader:
         self._title: list[str] | None = None
         self._narrative = 0
         self._words: list[str] = []
-        self._begun = False
-        """Whether the line has words yet."""
+        self._row: list[list[str]] | None = None
+        """The lines of each cell of the table's row that is open; of a table in a cell, the rows are lines."""
+        self._row_depth = 0
+        self._deleted: set[int] = set()
+        """The depths of what is open and marked as deleted (4.3.5.1)."""
+        self._plain = False
+        """Whether the text is none of XML (4.3.1): its lines are its own."""
         self.lines: list[str] = []
         self._codes: dict[int, str] = {}
         """The code of the section that is open at each depth."""
@@ -155,6 +164,7 @@ class _Reader:
         parser.EndElementHandler = self._end
         parser.CharacterDataHandler = self._characters
         try:
+            content = without_padding(content)
             for start in range(0, len(content), _CHUNK):
                 parser.Parse(content[start : start + _CHUNK], False)
             parser.Parse(b"", True)
@@ -172,7 +182,7 @@ class _Reader:
             raise UnreadableDocument("The document is nested too deeply.")
         path.append(name)
         if self._narrative:
-            self._inside_narrative(name)
+            self._inside_narrative(name, attributes)
         elif len(path) == 2:
             self._of_document(name, attributes)
         elif path[1:] == ["relatedDocument", "parentDocument", "id"]:
@@ -185,6 +195,18 @@ class _Reader:
             self._codes[len(path)] = ""
         elif path[-2:-1] == ["section"]:
             self._of_section(name, attributes)
+        elif path[-2:] == ["nonXMLBody", "text"]:
+            self._of_other_body(attributes)
+
+    def _of_other_body(self, attributes: dict[str, str]) -> None:
+        """A body that is no XML: its text, or that it is a document that is not shown."""
+        self._begins.append((len(self.lines), len(self.lines), "", ""))
+        kind = attributes.get("mediaType", "").strip() or "text/plain"
+        self._plain = kind == "text/plain" and attributes.get("representation", "TXT") == "TXT"
+        if self._plain:
+            self._narrative = len(self._path)
+        else:
+            self.lines.append(f"[Documento allegato non mostrato: {kind[:64]}]")
 
     def _of_section(self, name: str, attributes: dict[str, str]) -> None:
         depth = len(self._path) - 1
@@ -215,20 +237,35 @@ class _Reader:
         elif name == "title":
             self._title = []
 
-    def _inside_narrative(self, name: str) -> None:
-        if name in _BLOCKS:
+    def _inside_narrative(self, name: str, attributes: dict[str, str]) -> None:
+        if name == "tr" and self._row is None:
             self._break()
-        elif name in _CELLS and self._begun:
-            self._words.append(" | ")
+            self._row, self._row_depth = [], len(self._path)
+        elif name in _CELLS and self._row is not None and len(self._path) == self._row_depth + 1:
+            self._row.append([])
+        elif name in _BLOCKS | _CELLS:
+            self._break()
+        elif name == "sup":
+            self._words.append("^")  # 10³ is not 103
+        elif name == "content" and attributes.get("revised") == "delete":
+            self._deleted.add(len(self._path))
+            self._words.append("[eliminato: ")
+        elif name == "renderMultiMedia":
+            self._words.append(" [immagine non mostrata] ")
 
     def _end(self, _: str) -> None:
-        name = self._path[-1]
-        if self._narrative == len(self._path):
+        name, depth = self._path[-1], len(self._path)
+        if self._narrative == depth:
             self._break()
             self.lines.append("")
-            self._narrative = 0
-        elif self._narrative and name in _BLOCKS:
+            self._narrative, self._plain = 0, False
+        elif self._row is not None and depth == self._row_depth:
+            self._end_row(self._row)
+        elif self._narrative and name in _BLOCKS | _CELLS:
             self._break()
+        elif depth in self._deleted:
+            self._deleted.remove(depth)
+            self._words.append("] ")
         elif name == "title" and self._title is not None:
             title = " ".join("".join(self._title).split())
             self._title = None
@@ -246,13 +283,30 @@ class _Reader:
     def _characters(self, text: str) -> None:
         if self._title is None and not self._narrative:
             return
-        (self._words if self._title is None else self._title).append(text)
-        self._begun = self._begun or (self._title is None and bool(text.strip()))
+        (self._words if self._title is None else self._title).append(text.translate(OF_WINDOWS))
 
     def _break(self) -> None:
-        if line := " ".join("".join(self._words).split()):
-            self.lines.append(line)
-        self._words, self._begun = [], False
+        text, self._words = "".join(self._words), []
+        if self._plain:
+            self.lines += text.strip("\n").splitlines()
+        elif line := " ".join(text.split()):
+            (self._row[-1] if self._row else self.lines).append(line)
+
+    def _end_row(self, row: list[list[str]]) -> None:
+        """A row of several cells is one line, so that it is seen which column is empty; what only looks like a table keeps its
+        lines."""
+        self._break()
+        self._row = None
+        if len(row) > 1 and all(len(cell) <= _MOST_IN_A_CELL for cell in row):
+            line = " ".join(" | ".join(" ".join(cell) for cell in row).split())
+            self.lines += [line] if line.strip("| ") else []
+        else:
+            self.lines += [line for cell in row for line in cell]
+
+
+def without_padding(content: bytes) -> bytes:
+    """A document without the NUL that made its length even (PS3.3 C.24.2.2)."""
+    return content[: len(content) // 2 * 2] if content.startswith(_UTF_16) else content.rstrip(b"\0")
 
 
 def _identifier(attributes: dict[str, str]) -> str:

@@ -38,7 +38,7 @@ _IR = re.compile(r"(ISO)?(2022)?(IR)?([0-9]{1,3})")
 _ONLY_BY_ESCAPE = frozenset({"58", "87", "149", "159"})
 
 _LATIN_1 = frozenset({"latin_1", "latin1", "iso8859_1", "iso8859-1"})
-_OF_WINDOWS = {code: text for code in range(0x80, 0xA0) if (text := bytes([code]).decode("cp1252", "ignore"))}
+OF_WINDOWS = {code: text for code in range(0x80, 0xA0) if (text := bytes([code]).decode("cp1252", "ignore"))}
 
 _G0 = {
     b"\x1b(B": "ascii", b"\x1b(J": "ascii", b"\x1b(I": "katakana",
@@ -102,15 +102,16 @@ def _plain(data: bytes, codec: str) -> str:
 
 def _latin_1(data: bytes) -> str:
     """Text of ISO_IR 100; where that has control characters, Windows has quotes, dashes and the euro."""
-    return data.decode("latin_1").translate(_OF_WINDOWS)
+    return data.decode("latin_1").translate(OF_WINDOWS)
 
 
 def _utf8(data: bytes) -> str:
-    """UTF-8; where not one letter of it is, text of ISO_IR 100, which some send under that name."""
+    """UTF-8; where not one letter of it is, text of ISO_IR 100, which some send under that name. Its control characters are those
+    of Windows here too: the dash of “3–5 mm” must not be invisible."""
     text = data.decode("utf8", "replace")
     cut = text.endswith("\ufffd") and data[-1] >= 0x80
     letters = any(character > "\x7f" and character != "\ufffd" for character in text)
-    return _latin_1(data) if "\ufffd" in text and not letters and not cut else text
+    return _latin_1(data) if "\ufffd" in text and not letters and not cut else text.translate(OF_WINDOWS)
 
 
 class _Iso2022:

@@ -40,6 +40,7 @@ LARGEST = 32 * 1024 * 1024  # bytes of a report
 MOST_PAGES = 60
 MOST_ITEMS, DEEPEST = 5000, 40
 DRAWING_SECONDS = 60
+_MOST_IN_A_CELL = 4  # lines
 _COLUMNS, _LINES, _SIZE, _LEADING, _MARGIN = 80, 58, 10, 13, 50
 _PAGE = (595, 842)  # points: A4
 _COPIED = (
@@ -49,8 +50,9 @@ _COPIED = (
     "StudyInstanceUID", "StudyID", "ContributingEquipmentSequence", "OriginalAttributesSequence",
 )  # fmt: skip
 _BLANKS = re.compile(r"\s+")
-_SIGNS = {0x2018: "'", 0x2019: "'", 0x2010: "-", 0x2011: "-", 0x00A0: " ", 0x200B: "", 0x2028: "\n", 0x2029: "\n"}
-"""Signs that say the same, for those that a standard PDF font does not have."""
+_SIGNS = {code: text for code in range(0x80, 0xA0) if (text := bytes([code]).decode("cp1252", "ignore"))}
+_SIGNS |= {0x2018: "'", 0x2019: "'", 0x2010: "-", 0x2011: "-", 0x00A0: " ", 0x200B: "", 0x2028: "\n", 0x2029: "\n"}
+"""Signs that say the same, for those that a standard PDF font does not have; of control characters what Windows has there."""
 
 
 class CannotBeShownError(Exception):
@@ -173,6 +175,7 @@ def _value(item: Dataset, kind: str) -> str:
 
 def _narrative(document: bytes) -> Iterator[str]:
     """The title and the sections of a ClinicalDocument, as they are to be read (CDA R2 4.3.5)."""
+    document = document.rstrip(b"\0")  # which made its length even
     if b"<!DOCTYPE" in document or b"<!ENTITY" in document or b"\0" in document:
         raise CannotBeShownError("it declares entities, or is in an encoding that is not looked into")
     try:
@@ -193,18 +196,28 @@ def _narrative(document: bytes) -> Iterator[str]:
         yield ""
 
 
+def _has_rows(element: ElementTree.Element) -> bool:
+    return any(inner.tag.rpartition("}")[2] == "tr" for inner in element.iter())
+
+
 def _lines(element: ElementTree.Element) -> list[str]:
     parts: list[str] = []
 
     def collect(node: ElementTree.Element) -> None:
         name = node.tag.rpartition("}")[2]
-        if name in ("paragraph", "item", "tr", "br", "list", "table", "caption"):
+        cells = [_lines(cell) for cell in node] if name == "tr" and not any(_has_rows(cell) for cell in node) else []
+        if len(cells) > 1 and all(len(cell) <= _MOST_IN_A_CELL for cell in cells):  # else the table is a layout
+            parts.append("\n" + " | ".join(" ".join(cell) for cell in cells) + "\n")
+            return
+        if name in ("paragraph", "item", "tr", "td", "th", "br", "list", "table", "caption"):
             parts.append("\n")
+        deleted = name == "content" and node.get("revised") == "delete"
+        parts.append("^" if name == "sup" else "[eliminato: " if deleted else "")
         parts.append(_BLANKS.sub(" ", node.text or ""))
         for child in node:
             collect(child)
             parts.append(_BLANKS.sub(" ", child.tail or ""))
-        parts.append("   " if name in ("td", "th") else "")
+        parts.append("] " if deleted else "\n" if name in ("td", "th") else "")
 
     collect(element)
     return [" ".join(line.split()) for line in "".join(parts).splitlines() if line.strip()]

@@ -163,7 +163,7 @@ def cda(body: str) -> Dataset:
     source = a_report()
     source.SOPClassUID = source.file_meta.MediaStorageSOPClassUID = CDA
     document = f'<ClinicalDocument xmlns="urn:hl7-org:v3"><title>Referto</title>{body}</ClinicalDocument>'.encode()
-    source.EncapsulatedDocument = document + b" " * (len(document) % 2)
+    source.EncapsulatedDocument = document + b"\0" * (len(document) % 2)
     return source
 
 
@@ -173,7 +173,26 @@ def test_the_text_of_a_clinical_document_is_all_there(tmp_path: Path) -> None:
         "<list><item>uno</item><item>due</item></list><table><tr><td>a</td><td>b</td></tr></table></text></section></component>"
     )
     (pdf,) = made(cda(body), "pdf", tmp_path)
-    assert "QUESITO Tosse persistente da giorni uno due a b" in said(pdf)
+    assert "QUESITO Tosse persistente da giorni uno due a | b" in said(pdf)
+
+
+def test_tables_in_tables_take_no_longer_the_deeper_they_are(tmp_path: Path) -> None:
+    """Looked at anew at each depth, thirty would take an hour."""
+    nested = "<paragraph>riga</paragraph>" * 5 + "in fondo"
+    for _ in range(30):
+        nested = f"<table><tr><td>a</td><td>{nested}</td></tr></table>"
+    (pdf,) = made(cda(f"<component><section><text>{nested}</text></section></component>"), "pdf", tmp_path)
+    assert "in fondo" in said(pdf)
+
+
+@pytest.mark.parametrize("blank", ["", " "])  # of which one makes its length odd
+def test_no_number_word_or_column_of_a_clinical_document_becomes_another(blank: str, tmp_path: Path) -> None:
+    row, empty = "<tr><td>Polso</td><td/><td><paragraph>4 mm<sup>3</sup></paragraph></td></tr>", "<tr><td/><td/></tr>"
+    layout = "<table><tr><td><paragraph>a</paragraph><paragraph>b</paragraph></td></tr></table>"
+    revised = '<content revised="delete">Frattura</content><content revised="insert">Nessuna frattura</content>, 3\x965 mm'
+    body = f"<component><section><text>{revised}<table>{row}{empty}</table>{layout}{blank}fine</text></section></component>"
+    (pdf,) = made(cda(body), "pdf", tmp_path)
+    assert "[eliminato: Frattura] Nessuna frattura, 3–5 mm Polso | | 4 mm^3 | a b fine" in said(pdf)
 
 
 @pytest.mark.parametrize(

@@ -137,8 +137,45 @@ def test_a_row_of_empty_cells_takes_no_longer_than_as_many_other_elements() -> N
     cells = "<td> </td>" * 50_000  # looking back over the row at each of them took a minute
     body = f"<component><section><text><table><tr>{cells}<td>nodulo</td></tr></table></text></section></component>"
     started = time.process_time()
-    assert cda.read_cda(document(body=body)).text == "nodulo\n"
+    assert cda.read_cda(document(body=body)).text.endswith("| | nodulo\n")
     assert time.process_time() - started < 3
+
+
+def narrated(text: str) -> str:
+    return cda.read_cda(document(body=f"<component><section><text>{text}</text></section></component>")).text.strip()
+
+
+@pytest.mark.parametrize(
+    ("narrative", "text"),
+    [
+        ("10<sup>3</sup> per mm", "10^3 per mm"),
+        ('<content revised="delete">Frattura</content><content revised="insert">Nessuna frattura</content>.',
+         "[eliminato: Frattura] Nessuna frattura."),
+        ("<table><tr><th/><th>Dx</th><th>Sn</th></tr><tr><td>Polso</td><td/><td>4 mm</td></tr></table>",
+         "| Dx | Sn\nPolso | | 4 mm"),
+        ("<table><tr><td><paragraph>a</paragraph><paragraph>b</paragraph></td></tr></table>fine", "a\nb\nfine"),
+        ("<table><tr><td>fuori</td><td><table><tr><td>a</td><td>b</td></tr></table></td></tr></table>", "fuori | a b"),
+        ('Cuore <renderMultiMedia referencedObject="M1"/> nei limiti', "Cuore [immagine non mostrata] nei limiti"),
+        ("nodulo di 3\x965 mm", "nodulo di 3–5 mm"),
+    ],
+    ids=["superscript", "deleted", "empty cell", "layout", "table in a cell", "picture", "dash of Windows"],
+)  # fmt: skip
+def test_no_number_word_or_column_becomes_another(narrative: str, text: str) -> None:
+    assert narrated(narrative) == text
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ("<text>Nulla.\n  Rientro.</text>", "Nulla.\n  Rientro."),
+        ('<text mediaType="application/pdf" representation="B64">JVBERi0=</text>',
+         "[Documento allegato non mostrato: application/pdf]"),
+    ],
+    ids=["text", "attached"],
+)  # fmt: skip
+def test_a_body_that_is_no_xml_is_its_text_or_said_not_to_be_shown(body: str, text: str) -> None:
+    content = document(body=f"<component><nonXMLBody>{body}</nonXMLBody></component>")
+    assert cda.read_cda(content).text.strip() == text
 
 
 def test_a_small_cda_costs_no_further_read_and_a_large_one_a_single_bounded_one() -> None:

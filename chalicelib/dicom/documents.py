@@ -9,12 +9,13 @@ import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.filewriter import dcmwrite
 from pydicom.uid import ExplicitVRLittleEndian
 
-from chalicelib.dicom.cda import CdaHeader, UnreadableDocument, read_cda
+from chalicelib.dicom.cda import CdaHeader, UnreadableDocument, read_cda, without_padding
 from chalicelib.dicom.header import Head
 from chalicelib.dicom.identity import single_uid
 from chalicelib.dicom.report_identity import MAX_DOCUMENT, OURS, encapsulated
@@ -115,10 +116,10 @@ def read(head: Head) -> Document:
     encapsulated = element.value if element is not None and isinstance(element.value, bytes) else None
     title = text_of(data, tags.DocumentTitle, "ST") or _concept(data) or text_of(data, tags.SeriesDescription, "LO")
     if encapsulated is not None:
-        size = values_of(data, tags.EncapsulatedDocumentLength, "UL")
-        content = encapsulated[: size[0]] if size and isinstance(size[0], int) else encapsulated.rstrip(b"\0")
+        content = _unpadded(encapsulated, values_of(data, tags.EncapsulatedDocumentLength, "UL"))
         if content.startswith(b"%PDF") or (not content and single_uid(data, tags.SOPClassUID) == PDF):
             return Document("pdf", title, "application/pdf", content, "")  # an empty one is told as such by who shows it
+        content = without_padding(content)
         document = read_cda(content)
         sections = report_sections.of_coded(document.sections) if len(document.text) <= report_sections.MAX_TEXT else ()
         return Document("cda", title or document.header.title, "application/hl7-cda+xml", content, document.text, sections)
@@ -134,6 +135,12 @@ def read(head: Head) -> Document:
     return Document("sr", title, "text/plain; charset=utf-8", text.encode(), text, sections)
 
 
+def _unpadded(content: bytes, declared: list[Any]) -> bytes:
+    """A document without NULs behind it, but for those that its declared length counts in; one that is too short cuts nothing."""
+    length = declared[0] if declared and isinstance(declared[0], int) and declared[0] <= len(content) else 0
+    return content[: max(length, len(without_padding(content)))]
+
+
 def conclusion(head: Head, fetch: Callable[[int, int], bytes]) -> str:
     """The line that a list shows of a report (`report_sections.conclusion`), whose head was read without its long values.
 
@@ -145,7 +152,7 @@ def conclusion(head: Head, fetch: Callable[[int, int], bytes]) -> str:
             content = encapsulated(head, fetch)
             if content is None or len(content) >= MAX_DOCUMENT:
                 return ""
-            whole = read_cda(content.rstrip(b"\0"))
+            whole = read_cda(content)
             sections, text = report_sections.of_coded(whole.sections), whole.text
         elif kind == "sr" and not any(element.path[-1] in LONG for element in head.left_out):
             document = read(head)

@@ -15,7 +15,7 @@ from chalicelib.domain.assembly import MIB, ObjectRange, Piece
 from chalicelib.domain.errors import NotAcceptable, NotFound, TooLarge, TryAgain
 from chalicelib.domain.pixel_facts import PixelFacts
 from chalicelib.domain.ports import Objects
-from chalicelib.domain.studies import Instance
+from chalicelib.domain.studies import REPORT_KINDS, Instance
 from chalicelib.services.retrieval.bodies import INLINE, object_key, read_pieces
 
 if TYPE_CHECKING:
@@ -175,12 +175,15 @@ def document(objects: Objects, owner: str, instance: Instance) -> tuple[Piece, .
     (piece,) = _value(source, (_ENCAPSULATED_DOCUMENT,))
     length = assembly.size(piece)
     declared = values_of(source.head.dataset, _ENCAPSULATED_DOCUMENT_LENGTH, "UL")
-    if declared and isinstance(declared[0], int) and 0 < declared[0] <= length:
-        length = declared[0]
-    elif isinstance(piece, bytes):
-        length -= piece.endswith(b"\0")
-    else:
-        length -= _read(objects, source.key, piece.start + length - 1, 1) == b"\0"
+
+    def is_padding(at: int) -> bool:
+        return (piece[at : at + 1] if isinstance(piece, bytes) else _read(objects, source.key, piece.start + at, 1)) == b"\0"
+
+    said = declared[0] if declared and isinstance(declared[0], int) and 0 < declared[0] <= length else 0
+    counted = said > 0 and (said == length or is_padding(said))  # one that is too short cuts nothing
+    length = said if counted else length
+    is_xml = REPORT_KINDS.get(instance.fact.sop_class_uid) == "cda"  # whose last byte is none, whatever the length counts
+    length -= (is_xml or not counted) and is_padding(length - 1)
     return (piece[:length] if isinstance(piece, bytes) else ObjectRange(source.key, piece.start, length),)
 
 

@@ -126,15 +126,15 @@ def encapsulated_pdf(study: str) -> bytes:
     return written(dataset)
 
 
-def encapsulated_cda(study: str, *, length: bool = True) -> bytes:
-    """A CDA of odd length, which is padded; `length`: whether the instance says how long it is."""
+def encapsulated_cda(study: str, *, length: int | None = len(CDA)) -> bytes:
+    """A CDA of odd length, which is padded; `length`: how long the instance says that it is, if it does."""
     dataset = pydicom.dcmread(io.BytesIO(encapsulated_pdf(study)))
     dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = EncapsulatedCDAStorage
     dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=[study, str(length)])
     dataset.SeriesInstanceUID, dataset.MIMETypeOfEncapsulatedDocument = f"{study}.98", "text/XML"
     dataset.EncapsulatedDocument = CDA + b"\0"
-    if length:
-        dataset.EncapsulatedDocumentLength = len(CDA)
+    if length is not None:
+        dataset.EncapsulatedDocumentLength = length
     return written(dataset)
 
 

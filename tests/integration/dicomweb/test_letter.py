@@ -64,8 +64,9 @@ def parts(answer: requests.Response) -> list[tuple[dict[str, str], bytes]]:
 @pytest.fixture(scope="module")
 def cda(world: World) -> list[Kept]:
     study = "1.2.826.0.1.3680043.8.498.30"
-    contents = [encapsulated_cda(study), encapsulated_cda(study, length=False)]
-    assert [status["state"] for status in upload(world.owner, contents)] == ["indexed"] * 2
+    said = (len(CDA), None, len(CDA) + 1, len(CDA) - 9, 0, len(CDA) + 500)  # most of which are wrong
+    contents = [encapsulated_cda(study, length=length) for length in said]
+    assert [status["state"] for status in upload(world.owner, contents)] == ["indexed"] * len(said)
     return [kept(content) for content in contents]
 
 

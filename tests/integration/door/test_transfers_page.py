@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 import pytest
 import requests
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from forwarder.web.days import HERE
 from forwarder.web.transfer_lists import SHOWN
@@ -102,15 +102,21 @@ def test_a_number_that_is_nobodys_is_told_and_what_was_written_stays(patient: Pa
     expect(page.get_by_label("Motivo")).to_have_value("Riabilitazione")
 
 
-def test_a_number_of_somebody_else_is_not_accepted_without_a_second_look(doors: Doors, patient: Patient, registry):
-    patient.arrives(birth="19711224", name="Bianchi^Ida")
-    patient.transferred()
-    page = registry[MAUGERI]
+def asked_who_it_is(page: Page, patient: Patient) -> Locator:
+    """The patient is accepted under their number elsewhere, and the page asks; the card of what waits."""
     page.reload()
     card = page.get_by_role("listitem").filter(has_text=patient.number)
     card.get_by_label("Numero paziente locale").fill(patient.elsewhere)
     card.get_by_role("button", name="Accetta").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("È la stessa persona?")
+    return card
+
+
+def test_a_number_of_somebody_else_is_not_accepted_without_a_second_look(doors: Doors, patient: Patient, registry):
+    patient.arrives(birth="19711224", name="Bianchi^Ida")
+    patient.transferred()
+    page = registry[MAUGERI]
+    card = asked_who_it_is(page, patient)
     expect(page.get_by_role("row", name="Data di nascita")).to_contain_text("diverso")
     assert doors.city.client(SAN_MATTEO).get(f"/studies/{patient.follow_up}/manifest").status_code == 404
     page.get_by_role("link", name="Indietro").click()
@@ -131,11 +137,7 @@ def test_codes_that_are_the_same_only_without_omocodia_are_always_asked_about(do
     transfer = patient.transferred()
     assert maugeri.get(f"/transfers/{transfer}").json()["linked_patients"] == []
     page = registry[MAUGERI]
-    page.reload()
-    card = page.get_by_role("listitem").filter(has_text=patient.number)
-    card.get_by_label("Numero paziente locale").fill(patient.elsewhere)
-    card.get_by_role("button", name="Accetta").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text("È la stessa persona?")
+    asked_who_it_is(page, patient)
     expect(page.get_by_role("alert")).to_contain_text("uguali solo senza omocodia")
     page.get_by_role("link", name="Indietro").click()
     assert "accepted_at" not in maugeri.get(f"/transfers/{transfer}").json()

@@ -205,6 +205,11 @@ def running_city(state: Path, *arguments: str, port: int | None = None, forwarde
             city.process.stdout.close()
 
 
+def is_linked(client: Client, number: str) -> bool:
+    """Whether a number is linked to another one; what is only proposed, as of somebody with the same name, does not count."""
+    return any(link["status"] == "confirmed" for link in client.get(f"/patients/{number}/links").json()["links"])
+
+
 def wait_until(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
     """The first true value of `condition`; AssertionError if there is none within the deadline."""
     deadline = time.monotonic() + seconds

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chalicelib.domain.italian import CODICE_FISCALE
-from tests.harness import RunningCity, hospital_day, wait_until
+from tests.harness import RunningCity, hospital_day, is_linked, wait_until
 from tests.sharing.codes import somebodys_code
 from tests.sharing.images import image
 from tests.sharing.test_in_the_city import Patient, found, sees
@@ -28,10 +28,7 @@ def test_a_member_that_names_a_code_or_guesses_numbers_reads_nothing_and_is_stop
     said = {"birth_date": "1948-05-22", "sex": "M", "identifiers": [{"issuer": CODICE_FISCALE, "id": code}]}
     assert mondino.put(f"/patients/{own}", json=said).status_code == 200
 
-    def joined() -> bool:
-        return any(link["status"] == "confirmed" for link in mondino.get(f"/patients/{own}/links").json()["links"])
-
-    wait_until(joined)
+    wait_until(lambda: is_linked(mondino, own))
     since = maugeri.get("/changes").json()["next"]
     for who in ({"id": own}, {"id": code, "issuer": CODICE_FISCALE}):
         assert opened(who, receiving_patient_id=number) == 201

@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from forwarder.web.days import HERE
 from forwarder.web.transfer_lists import SHOWN
 from tests.browser.chromium import Watch, new_context
-from tests.harness import wait_until
+from tests.harness import is_linked, wait_until
 from tests.integration.door.doors import MAUGERI, MONDINO, SAN_MATTEO, Doors, Patient, Staff
 from tests.sharing.codes import omocode, somebodys_code
 from tests.sharing.images import image
@@ -132,8 +132,8 @@ def test_codes_that_are_the_same_only_without_omocodia_are_always_asked_about(do
     doors.send(SAN_MATTEO, image(patient.number, patient.prior, code=code))
     doors.send(MAUGERI, image(patient.elsewhere, patient.follow_up, code=omocode(code), name="Bianchi^Ada Maria"))
     maugeri = doors.city.client(MAUGERI)
-    wait_until(lambda: maugeri.get(f"/patients/{patient.elsewhere}/links").json()["links"])
-    wait_until(lambda: doors.city.client(SAN_MATTEO).get(f"/patients/{patient.number}/links").json()["links"])
+    wait_until(lambda: is_linked(maugeri, patient.elsewhere))
+    wait_until(lambda: is_linked(doors.city.client(SAN_MATTEO), patient.number))
     transfer = patient.transferred()
     assert maugeri.get(f"/transfers/{transfer}").json()["linked_patients"] == []
     page = registry[MAUGERI]

@@ -15,7 +15,7 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from chalicelib.domain.italian import CODICE_FISCALE
 from tests.browser import hospital
 from tests.browser.hospital import Patient
-from tests.harness import RunningCity, wait_until
+from tests.harness import RunningCity, is_linked, wait_until
 from tests.sharing.codes import somebodys_code
 
 CDA, ENHANCED_SR = "1.2.840.10008.5.1.4.1.1.104.2", "1.2.840.10008.5.1.4.1.1.88.22"
@@ -441,7 +441,7 @@ def test_a_document_that_says_that_it_is_of_another_patient_is_refused(city: Run
     study.post(plain_report("C2", 9, "suo", patients={"1.2.3.4": "a number of somebody else's", issuer: f"00{number}"}))
     known = {"birth_date": "1951-03-14", "sex": "F", "identifiers": [{"issuer": CODICE_FISCALE, "id": mine}]}
     assert study.client.put(f"/patients/{number}", json=known).status_code == 200
-    wait_until(lambda: study.client.get(f"/patients/{number}/links").json()["links"])
+    wait_until(lambda: is_linked(study.client, number))
     another = somebodys_code("19710220", "M")
     study.post(plain_report("C3", 10, "di un altro", patients={CODICE_FISCALE: another}), expected=409)
     study.post(plain_report("C4", 11, "suo", patients={issuer: number, CODICE_FISCALE: mine}))

@@ -11,7 +11,19 @@ from chalicelib.domain import report_sections
 
 SITE = Path(__file__).parents[2] / "viewer" / "site"
 CATALOGS = {path.stem: json.loads(path.read_text()) for path in (SITE / "page" / "text").glob("*.json")}
-NOTICES = ("noLink", "unknown", "elsewhere", "gone", "revoked", "ended", "offline", "broken", "refused")
+NOTICES = (
+    "noLink",
+    "unknown",
+    "elsewhere",
+    "gone",
+    "revoked",
+    "ended",
+    "offline",
+    "broken",
+    "refused",
+    "secondEmpty",
+    "secondElsewhere",
+)
 
 
 def _places(text: Any) -> set[str]:

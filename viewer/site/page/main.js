@@ -34,12 +34,14 @@ const UNSEEN_FOR = 10 * 60000;
 const MOST_AHEAD = 200;
 const LEVELS = { frame: 'levelsByPosition', position: 'levelsByPosition', proportion: 'levelsByProportion', top: 'levelsFromTop', bottom: 'levelsFromBottom', middle: 'levelsByMiddle', here: 'levelsHere' };
 const app = document.getElementById('app');
+const covering = document.getElementById('cover');
 const state = { shown: null, chosen: { left: null, right: null }, choice: 0, swapped: false, proposal: null, nearest: null, priors: 'known', besideByHand: false, anew: false, pinned: false, news: new Set(), came: new Set(), gone: [], linked: true, large: false, config: null };
 let parts = null;
 let stopLive = null;
 let attempt = 0;
 
 start(early.token, early);
+early.texts.catch(() => {}).then(() => second.join({ where, follow, cover, begin: () => start(null) }));
 addEventListener('hashchange', () => {
   const token = session.takeToken();
   if (token) start(token);
@@ -57,7 +59,8 @@ document.addEventListener('visibilitychange', () => {
 async function start(token, { begun, texts } = { begun: session.begin(token), texts: loadTexts() }) {
   const mine = (attempt += 1);
   stopLive?.();
-  keepPdfs([]);
+  takeDown();
+  if (app.hasChildNodes()) notice('loading', { busy: true });
   performance.mark('contenitore:start');
   begun.catch(() => {}); // told below, once there are words for it
   await texts.catch(() => loadTexts()).catch(() => {}); // once more; and rather without words than with nothing
@@ -86,7 +89,7 @@ function show({ timeline, etag, current, priors, images = [] }) {
   Object.assign(state, { shown: timeline, chosen: { left: null, right: null }, proposal: null, nearest: null, priors: 'known', besideByHand: false, anew: false, pinned: false, news: newIn(timeline), came: new Set(), gone: [] });
   frame();
   chooseFirst(current, priors);
-  second.join(session.reading(), { where, follow });
+  second.drawn();
   stopLive = live(etag, { onchange: changed, ontrouble: troubled, onwell: () => connection(true), shown: onScreen });
   performance.mark('contenitore:timeline');
 }
@@ -306,15 +309,15 @@ function swap() {
   if (!state.chosen.right) return;
   state.swapped = !state.swapped;
   drawSides();
-  second.tell(where());
+  second.tell();
 }
 
-const where = () => ({ ...state.chosen, swapped: state.swapped, millimetres: parts.tools.millimetres });
+const where = () => parts && { ...state.chosen, swapped: state.swapped, millimetres: parts.tools.millimetres };
 
 /** One scale in millimetres was chosen, or given up. */
 function scaled() {
   if (!parts) return;
-  second.tell(where());
+  second.tell();
   parts.viewer?.tellAbout();
 }
 
@@ -385,7 +388,7 @@ async function draw(left, right) {
   lookedAt();
   drawList();
   parts.strip.show(state.shown, state.chosen, state.pinned, state.news);
-  second.tell(where());
+  second.tell();
   const [current, other] = [byKey(left), byKey(right)];
   drawDifferences(current, other);
   if (parts.viewer) {
@@ -420,14 +423,23 @@ function expectNeighbours(current, other) {
   }
 }
 
-/** In the second window: what the first one puts side by side, in the viewer. */
-async function follow({ left, right, swapped, millimetres }) {
-  if (!parts || !byKey(left)) return;
+/** In the second window: what the first one puts side by side, in the viewer; whether it is there. */
+function follow({ left, right, swapped, millimetres }) {
+  if (!parts || !byKey(left)) return false;
   Object.assign(state, { besideByHand: true, anew: false, choice: state.choice + 1, swapped });
   parts.tools.millimetres = millimetres;
   drawSides();
-  await draw(left, byKey(right) && right);
-  openViewer();
+  draw(left, byKey(right) && right).then(() => parts && openViewer());
+  return !right || byKey(right) !== null;
+}
+
+/** Hide everything, in the second window, behind the words for why; null: show it. */
+function cover(why) {
+  app.inert = why !== null;
+  if (why) keepPdfs([]);
+  if (covering.dataset.why !== String(why)) fill(covering, why && h('div.notice', { role: 'alert' }, h('h1', {}, () => t(`${why}Title`)), h('p', {}, () => t(why))));
+  covering.dataset.why = why;
+  covering.hidden = !why;
 }
 
 /** Where the two exams do not say the same of the patient, that stands between them, in words. */
@@ -546,6 +558,7 @@ async function changed(timeline) {
   if (left) await drawAnew();
   else await chooseFirst();
   if (!parts) return;
+  second.heed();
   for (const exam of goneNow) exam.now = state.chosen[exam.side];
   if (goneNow.length) drawPatient();
   const tell = (found, key, study) => found.length > 0 && { text: t(key, { what: found.map(titleOf).join(', ') }), show: () => putInPlace(study()) };
@@ -625,13 +638,18 @@ function connection(well) {
 
 // ---- states without a timeline -----------------------------------------------------------------------------------
 
-function stopped(kind, again) {
-  stopLive?.();
+/** Nothing is read here any more, nor in windows of this one. */
+function takeDown() {
   parts?.viewer?.remove();
   parts = null;
-  state.shown = null;
-  second.leave();
+  second.tell();
   keepPdfs([]);
+}
+
+function stopped(kind, again) {
+  stopLive?.();
+  takeDown();
+  state.shown = null;
   keepThumbnails([]);
   forgetExams();
   forgetPictures();
@@ -672,7 +690,7 @@ async function endReading() {
 // ---- keys --------------------------------------------------------------------------------------------------------
 
 function onkey(event) {
-  if (!parts) return;
+  if (!parts || app.inert) return;
   if (event.key === 'Escape') {
     if (parts.viewer?.isOpen) closeViewer();
     else parts.tools.still();

@@ -40,7 +40,7 @@ export async function begin(token) {
     sessionStorage.setItem(KEPT, JSON.stringify(held));
     return { timeline: body.timeline, etag: body.etag, current: body.current, priors: body.priors, images: body.images };
   }
-  held = JSON.parse(sessionStorage.getItem(KEPT) || 'null');
+  held = kept();
   if (!held || held.api !== config.api) return null;
   const { body, etag } = await request('GET', '/view/timeline');
   return { timeline: body, etag, current: body.session.current };
@@ -60,8 +60,11 @@ function browserSecret() {
   }
 }
 
-/** What names this reading in this browser, and nobody else knows. */
-export const reading = () => held.pass;
+/** This tab's session: what opens it, and names it in this browser; null where there is none. */
+export const kept = () => JSON.parse(sessionStorage.getItem(KEPT) || 'null');
+
+/** Another tab's session is this one's too, from the next `begin` on. */
+export const take = theirs => sessionStorage.setItem(KEPT, JSON.stringify(theirs));
 
 /** Forget the session here. */
 export function end() {

@@ -32,7 +32,8 @@ def add_report(call: Call, study: str) -> Response:
     """201 with the report, now an instance of the caller's study; 200 when it is the newest version already.
 
     Body: `application/pdf`, `text/plain; charset=utf-8` or `application/hl7-cda+xml`. Query: `title`, `document` (which
-    document this is a version of; a CDA's setId is its own), `date` (when it was written; a CDA's effectiveTime is its own),
+    document this is a version of; a CDA's setId is its own), `report` (which report it is one of the documents of: a later
+    version of the report replaces them all), `date` (when it was written; a CDA's effectiveTime is its own),
     `status` (a CDA that appends to another is an addendum), `replaces` (ids of other documents). 400, 404, 409 for a CDA that
     says that it is of another patient, 413, 415.
     """
@@ -44,7 +45,8 @@ def add_report(call: Call, study: str) -> Response:
     written = reports.check_date(call.parameter("date"))
     status, replaces = reports.check_status(call.parameter("status")), reports.check_replaces(call.parameter("replaces"))
     written = sent.written if sent.written.date else written
-    sent = replace(sent, written=written, status=sent.status or status, replaces=replaces)
+    of_report = reports.check_document(named, "report") if (named := call.parameter("report")) else ""
+    sent = replace(sent, written=written, status=sent.status or status, replaces=replaces, report=of_report)
     table, objects = call.archive.table, call.archive.objects
     report, is_new = reports.add_report(
         table,

@@ -61,6 +61,8 @@ class ReportIdentity:
     """One of `domain.report_versions.STATUSES`, or empty where nothing was said."""
     document: str = ""
     """The digest of its document's name."""
+    report: str = ""
+    """The digest of the name of the report that it is one of the documents of, or empty."""
     replaced: tuple[str, ...] = ()
     """The digests of the names of other documents that it replaces."""
     repeated: bool = False
@@ -204,6 +206,8 @@ def _fill_private(data: Dataset, identity: ReportIdentity) -> None:
         data.add_new(tags.ReportStatus.number, "LO", identity.status.upper())
     if identity.document:
         data.add_new(tags.ReportDocument.number, "LO", identity.document)
+    if identity.report:
+        data.add_new(tags.ReportName.number, "LO", identity.report)
     if identity.replaced:
         data.add_new(tags.ReportReplaces.number, "LO", list(identity.replaced))
     if identity.repeated:

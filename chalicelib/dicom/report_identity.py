@@ -66,6 +66,7 @@ def _of_ours(dataset: Dataset, declared: DeclaredDocument) -> DeclaredDocument:
     return replace(
         declared,
         named=text_of(dataset, tags.ReportDocument.number, "LO")[:_DIGEST],
+        report=text_of(dataset, tags.ReportName.number, "LO")[:_DIGEST],
         replaces_named=tuple(digests[:_MAX_PREDECESSORS]),
         status=status if status in STATUSES else "",
         preliminary=declared.preliminary or status in UNFINISHED,

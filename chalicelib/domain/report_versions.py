@@ -2,11 +2,12 @@
 
 A report is replaced by whatever says so, and by nothing else: a structured report by one that names it as its predecessor; a
 CDA document by one that replaces it (RPLC), or that has a higher versionNumber in its set (setId); a version that
-`POST /studies/{uid}/reports` made, by a later one of its series (by the report's own date, then its status, then its number), or
-by one that names its document; another PDF, or CDA document without these two, by one of its series and title with a higher
-Instance Number. An addendum replaces nothing. Two that both replace a third both stand, since a report that nobody replaced must
-not be put away as an older version. What has been withdrawn is shown no more, and still says what it replaced. In a circle, the
-latest stands.
+`POST /studies/{uid}/reports` made, by a later one of its series (by the report's own date, then its status, then its number; of
+a day without a time, by the status first), by one that names its document, and with all documents of its version of a report
+(a text, a PDF) by a later version that is a correction, has one of them again, or is finished where it was not; another PDF, or
+CDA document without these two, by one of its series and title with a higher Instance Number. An addendum replaces nothing. Two
+that both replace a third both stand, since a report that nobody replaced must not be put away as an older version. What has been
+withdrawn is shown no more, and still says what it replaced. In a circle, the latest stands.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from typing import Any, NamedTuple
 from chalicelib.domain.json_object import JsonObject, known_fields, said_fields
 
 Key = tuple[str, str, bool, str, int, int, str]
+Moment = tuple[str, str, bool, str]
+Series = tuple[str, str]
 UNFINISHED = frozenset({"preliminary", "partial"})
 STATUSES = {"preliminary": 0, "partial": 1, "final": 1, "addendum": 1, "corrected": 2, "cancelled": 3}
 """What a report may be, and which of two of the same moment counts as the later; one that says nothing counts as final."""
@@ -38,7 +41,7 @@ class WrittenMoment(NamedTuple):
     repeated: bool = False
 
     @property
-    def place(self) -> tuple[str, str, bool, str]:
+    def place(self) -> Moment:
         """What orders moments: within the hour that comes twice the first time goes before the second."""
         return self.date, self.time[:2], self.repeated, self.time
 
@@ -48,7 +51,8 @@ class DeclaredDocument:
     """What a report says of the document that it is a version of; what it does not say is empty.
 
     `replaces`: the SOP Instance UIDs, of the same study, that it replaces. `preliminary`: it says that it is not final. Of one
-    that `POST /studies/{uid}/reports` made: `named` (the digest of its document's name), `replaces_named`, and `status`
+    that `POST /studies/{uid}/reports` made: `named` (the digest of its document's name), `report` (of the name of the
+    report that it is a document of), `replaces_named`, and `status`
     (`STATUSES`). Of a CDA document: `id` and `set` (digests, `dicom.cda.same`), `version`, `replaces_ids` (digests), `date` and
     `time` (effectiveTime, at the hospital), `content` (the digest of its bytes). `conclusion`: the first line of what it
     concludes. `repeated`: as in `WrittenMoment`, of that date or of the instance's Content Date and Time.
@@ -57,6 +61,7 @@ class DeclaredDocument:
     replaces: tuple[str, ...] = ()
     preliminary: bool = False
     named: str = ""
+    report: str = ""
     replaces_named: tuple[str, ...] = ()
     status: str = ""
     id: str = ""
@@ -123,9 +128,19 @@ class Report:
         return WrittenMoment(self.date, self.time, self.declared.repeated)
 
     @property
+    def rank(self) -> int:
+        """The place of its status among those of one moment."""
+        return STATUSES.get(self.status, 1)
+
+    @property
+    def series(self) -> Series:
+        """What a document that says no order itself shares with its versions."""
+        return self.series_instance_uid, self.kind
+
+    @property
     def moment(self) -> Key:
-        """What orders the versions of a document that says no order itself."""
-        return *self.written.place, STATUSES.get(self.status, 1), self.number, self.sop_instance_uid
+        """What orders reports that are no versions of each other."""
+        return *self.written.place, self.rank, self.number, self.sop_instance_uid
 
 
 _REPORT = tuple(field.name for field in fields(Report))
@@ -196,7 +211,7 @@ def place(reports: Iterable[Report]) -> list[ReportVersion]:
     for node in shown:
         report, same_as = every[node], copies.get(every[node].sop_instance_uid, "")
         stands = node not in replaced and not same_as
-        version = _version(report, depths[node], _series(report) in by_date)
+        version = _version(report, depths[node], report.series in by_date)
         placed.append(ReportVersion(report, version, stands, graph.document(node), same_as))
     return placed
 
@@ -235,12 +250,12 @@ def _replacements(graph: _Graph, every: dict[str, Report]) -> None:
         for name in declared.replaces_named:
             if name != declared.named:
                 graph.add(node, f"named {name}")
-        if declared.named:
-            graph.add(f"named {declared.named}", node)
+        for name in {declared.named, declared.report} - {""}:
+            graph.add(f"named {name}", node)
         if declared.set and declared.version is not None:
             levels["set", declared.set][declared.version].append(node)
-        elif _series(report) in by_date:
-            dated[_series(report)].append(report)
+        elif report.series in by_date:
+            dated[by_date[report.series]].append(report)
         elif report.kind != "sr" and report.status != "addendum":
             levels["series", report.series_instance_uid, report.kind, report.title][report.number].append(node)
     for group, by_version in levels.items():
@@ -251,30 +266,81 @@ def _replacements(graph: _Graph, every: dict[str, Report]) -> None:
                 graph.add(node, level)
             for node in by_version[older]:
                 graph.add(level, node)
-    for versions_of_one in dated.values():
-        _chain(graph, sorted(versions_of_one, key=lambda version: version.moment))
+    for documents in dated.values():
+        _chain(graph, documents)
 
 
-def _chain(graph: _Graph, versions: list[Report]) -> None:
-    """Each version of a document replaces those since the one before it; an addendum replaces none."""
-    standing: list[str] = []
-    for report in versions:
-        node = _instance(report.sop_instance_uid)
-        if report.status == "addendum":
-            standing.append(node)
-            continue
-        for older in standing:
-            graph.add(node, older)
-        standing = [node]
+def in_versions(documents: Iterable[Report]) -> list[list[Report]]:
+    """The documents of one report by its versions, earlier first. Those of one version are of one moment, and one rank.
+
+    One of which only the day is known comes behind those of that day that rank below it, and those of its rank and series that
+    came before.
+    """
+    every = sorted(documents, key=lambda report: (report.rank, report.number, report.sop_instance_uid))
+    latest: dict[tuple[str, ...], Moment] = {}  # of those below, by day; of those before, by day and series
+    places: dict[tuple[Moment, bool, int], list[Report]] = defaultdict(list)
+    for rank, of_rank in itertools.groupby(every, key=lambda report: report.rank):
+        below = dict(latest)
+        for report in of_rank:
+            moment, day = report.written.place, report.date
+            if report.time:
+                for among in ((day,), (day, *report.series)):
+                    latest[among] = max(moment, latest.get(among, moment))
+            else:
+                moment = max(moment, below.get((day,), moment), latest.get((day, *report.series), moment))
+            places[moment, not report.time, rank].append(report)
+    return [places[key] for key in sorted(places)]
 
 
-def _by_date(reports: Iterable[Report]) -> set[tuple[str, ...]]:
-    """The series that `POST /studies/{uid}/reports` made, or added to: each holds the versions of one document."""
-    return {_series(report) for report in reports if report.declared.named and not report.declared.is_numbered}
+def _chain(graph: _Graph, documents: list[Report]) -> None:
+    """Put into the graph what replaces what among the documents of one report; an addendum replaces none."""
+    versions = in_versions(documents)
+    standing: dict[int, bool] = {}  # versions that none so far has replaced: whether they are unfinished
+    latest: dict[Series, list[int]] = defaultdict(list)  # the last that has one of a series, and addenda since
+    for number, version in enumerate(versions):
+        whole = [report for report in version if report.status != "addendum"]
+        corrects = any(report.rank > STATUSES["final"] for report in whole)
+        unfinished = any(report.status in UNFINISHED for report in whole)
+        again = {older for report in whole for older in latest.pop(report.series, ())}
+        replaced = again | {older for older, was in standing.items() if corrects or (whole and was and not unfinished)}
+        standing = {older: was for older, was in standing.items() if older not in replaced} | {number: unfinished}
+        for series in {report.series for report in version}:
+            latest[series].append(number)
+        _replace(graph, whole, [older for each in sorted(replaced) for older in versions[each]])
+        before: dict[Series, list[Report]] = defaultdict(list)
+        for report in version:  # of one moment in one series: what came later
+            if report.status != "addendum":
+                _replace(graph, [report], before.pop(report.series, []))
+            before[report.series].append(report)
 
 
-def _series(report: Report) -> tuple[str, ...]:
-    return report.series_instance_uid, report.kind
+def _replace(graph: _Graph, newer: list[Report], older: list[Report]) -> None:
+    """Put into the graph that each of these replaces all of those."""
+    if not older:
+        return
+    nodes = [_instance(report.sop_instance_uid) for report in newer]
+    all_of_them = nodes[0] if len(nodes) == 1 else f"before {nodes[0]}"
+    for node in nodes:
+        graph.add(node, all_of_them)
+    for report in older:
+        graph.add(all_of_them, _instance(report.sop_instance_uid))
+
+
+def _by_date(reports: Iterable[Report]) -> dict[Series, Series]:
+    """The series that `POST /studies/{uid}/reports` made, or added to: each holds the versions of one document.
+
+    Of each what it shares with those that hold other documents of its report: texts and PDFs, since a CDA has a date of its own.
+    """
+    every = [report for report in reports if report.declared.named and not report.declared.is_numbered]
+    names = {report.declared.report for report in every} - {""}
+    found: dict[Series, Series] = {}
+    for report in sorted(every, key=lambda report: (report.number, report.sop_instance_uid)):
+        name = report.declared.report or report.declared.named
+        if name in names and report.kind != "cda":
+            found[report.series] = (name, "")
+        else:
+            found.setdefault(report.series, report.series)
+    return found
 
 
 def _version(report: Report, depth: int, by_date: bool) -> int:

@@ -235,6 +235,7 @@ ReportStatus = Tag("00411001")
 ReportDocument = Tag("00411002")
 ReportReplaces = Tag("00411003")
 ReportTimeRepeated = Tag("00411004")
+ReportName = Tag("00411005")
 """In the reports that the archive makes: the status (LO); the digest of the document's name (LO); those of the documents that it
 replaces (LO, several); YES (LO) where Content Date and Time are in the hour that comes twice when summer time ends, the second
 time. The standard has no attribute for these: Timezone Offset From UTC would speak of the exam's date and time as well."""

@@ -142,8 +142,8 @@ class ReportOutbox:
     def _add(self, report: Report, study: str) -> Reason | None:
         """Sending a version again changes nothing there, so an answer that was lost does no harm."""
         document = report.document if report.part == 1 else f"{report.document}-{report.part}"
-        query = {"document": document, "title": report.title, "date": report.at, "status": report.status}
-        query |= {"replaces": report.replaces} if report.replaces else {}
+        query = {"document": document, "report": report.document, "title": report.title, "date": report.at}
+        query |= {"status": report.status, "replaces": report.replaces}
         path = f"/studies/{study}/reports?{urlencode({name: value for name, value in query.items() if value}, quote_via=quote)}"
         headers = {"Content-Type": report.media_type, "Accept": "application/json"}
         status = self._archive.call("POST", path, report.content or b"", headers, _ANSWERS).status

@@ -74,10 +74,16 @@ class Case:
 
     def seen(self) -> list[tuple[str, int, str]]:
         """(title, version, text) of the reports that Maugeri sees, newest first."""
-        maugeri = self.city.client("maugeri")
-        listed = maugeri.get(f"/studies/{self.study}/reports").json()["reports"]
-        path = f"/studies/{self.study}/reports/"
-        return [(report["title"], report["version"], maugeri.get(path + report["sop_instance_uid"]).text) for report in listed]
+        return [(report["title"], report["version"], text) for report, text in self._seen()]
+
+    def standing(self) -> list[str]:
+        """The texts of those of them that nothing has replaced."""
+        return [text for report, text in self._seen() if report["newest"]]
+
+    def _seen(self) -> list[tuple[dict[str, Any], str]]:
+        maugeri, path = self.city.client("maugeri"), f"/studies/{self.study}/reports"
+        listed = maugeri.get(path).json()["reports"]
+        return [(report, maugeri.get(f"{path}/{report['sop_instance_uid']}").text) for report in listed]
 
 
 @pytest.fixture
@@ -318,6 +324,26 @@ def test_text_pdf_and_cda_of_one_report_stand_beside_each_other(up: Case):
     assert up.settled(3)["sent"] == 3
     seen = until(lambda: len(seen := up.seen()) == 3 and seen)
     assert {text for _, _, text in seen} == {"Testo.", ris.pdf().decode(), cda.decode()}
+
+
+def test_a_corrected_pdf_replaces_the_final_text_and_all_attachments_of_the_same_report(up: Case):
+    up.image()
+    assert up.send(up.oru("Frattura.", status_at="20260301100000", documents=(ris.pdf("a"), ris.pdf("b")))) == ["AA"]
+    up.settled(3)
+    assert up.send(up.oru("", state="C", status_at="20260301110000", documents=(ris.pdf("Nessuna frattura."),))) == ["AA"]
+    up.settled(4)
+    until(lambda: len(up.seen()) == 4)
+    assert up.standing() == [ris.pdf("Nessuna frattura.").decode()]
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_preliminary_of_a_time_does_not_displace_the_final_of_the_same_day(up: Case, reverse: bool):
+    up.image()
+    messages = [up.oru("Prima lettura.", state="P", status_at="20260301170000"), up.oru("Definitivo.", status_at="20260301")]
+    assert up.send(*messages[:: -1 if reverse else 1]) == ["AA", "AA"]
+    up.settled(2)
+    until(lambda: len(up.seen()) == 2)
+    assert up.standing() == ["Definitivo."]
 
 
 def test_a_report_is_never_attached_to_another_patients_study(up: Case):

@@ -24,7 +24,7 @@ def build_report(sent: SentReport, of_study: Attributes, place: ReportPlace, at:
     sop_class = {"pdf": documents.PDF, "cda": documents.CDA, "sr": documents.BASIC_TEXT_SR}[sent.kind]
     identity = documents.ReportIdentity(
         place.series, place.sop, place.number, sent.title, place.written.date, place.written.time, at,
-        place.replaces, sent.status, place.document, place.replaced, place.written.repeated,
+        place.replaces, sent.status, place.document, place.report, place.replaced, place.written.repeated,
     )  # fmt: skip
     header = cda.read_cda(sent.content).header if sent.kind == "cda" else None
     return documents.build(sop_class, of_study, identity, sent.content, header)

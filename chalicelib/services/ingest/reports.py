@@ -9,6 +9,7 @@ has that version.
 
 from __future__ import annotations
 
+import itertools
 import re
 import uuid
 from collections.abc import Callable, Sequence
@@ -55,7 +56,7 @@ class SentReport:
 
     `version`: that of a CDA with setId and versionNumber; None where the date tells. `written`: its date is empty where nothing
     says it. `status`: of `report_versions.STATUSES`, or empty. `replaces`: the ids of other documents that it stands in for.
-    `patients`: whose it says that it is.
+    `patients`: whose it says that it is. `report`: the id of the report that it is one of the documents of, or empty.
     """
 
     kind: str
@@ -67,14 +68,15 @@ class SentReport:
     status: str = ""
     replaces: tuple[str, ...] = ()
     patients: tuple[PatientIdentifier, ...] = ()
+    report: str = ""
 
 
 @dataclass(frozen=True)
 class ReportPlace:
     """Where a report goes: its series, its own UID and number, and when it was written (its date is never empty).
 
-    `replaces`: the UIDs of the versions that it replaces. `document`, `replaced`: digests of the ids of its document, and of
-    the others that it stands in for.
+    `replaces`: the UIDs of the versions that it replaces. `document`, `report`, `replaced`: digests of the ids of its document,
+    of its report (or empty), and of the others that it stands in for.
     """
 
     series: str
@@ -83,6 +85,7 @@ class ReportPlace:
     written: WrittenMoment
     replaces: tuple[str, ...]
     document: str
+    report: str
     replaced: tuple[str, ...]
 
 
@@ -192,14 +195,16 @@ def _place(placed: Sequence[ReportVersion], series: str, sent: SentReport, owner
     mine = Report(sop, series, sent.kind, sent.title, written.date, written.time, number, declared)
     replaces: list[str] = []
     if sent.status != "addendum":
-        before = (version for version in placed if version.newest and _precedes(version.report, mine, sent.version))
-        replaces = sorted(version.report.sop_instance_uid for version in before)
+        standing = [version.report for version in placed if version.newest]
+        if sent.version is None:
+            ordered = list(itertools.chain.from_iterable(report_versions.in_versions([*standing, mine])))
+            before = ordered[: ordered.index(mine)]
+        else:
+            before = [report for report in standing if report.number < number]
+        replaces = sorted(report.sop_instance_uid for report in before)
     named = tuple(_named(owner, study, document) for document in (sent.document, *sent.replaces))
-    return ReportPlace(series, sop, number, written, tuple(replaces), named[0], named[1:])
-
-
-def _precedes(report: Report, mine: Report, version: int | None) -> bool:
-    return report.moment < mine.moment if version is None else report.number < version
+    of_report = _named(owner, study, sent.report) if sent.report else ""
+    return ReportPlace(series, sop, number, written, tuple(replaces), named[0], of_report, named[1:])
 
 
 def _sop(series: str, sent: SentReport, number: int) -> str:

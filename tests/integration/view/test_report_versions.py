@@ -268,6 +268,37 @@ def test_of_two_of_one_moment_the_status_tells_the_later(city: RunningCity) -> N
     assert [report["newest"] for report in study.reports(3)] == [True, False, False]
 
 
+@pytest.mark.parametrize("order", [*itertools.permutations(range(3))])
+def test_a_preliminary_of_a_time_never_heads_the_final_of_which_only_the_day_is_known(city: RunningCity, order: Any) -> None:
+    study = Study(city)
+    said = [("20260110090000", "preliminary"), ("20260110110000", "preliminary"), ("20260110", "final")]
+    for number in order:
+        study.post(b"testo", "text/plain", date=said[number][0], status=said[number][1])
+    found = study.reports(3)
+    assert [(report["status"], report["time"], report["newest"]) for report in found] == [
+        ("final", "", True), ("preliminary", "110000", False), ("preliminary", "090000", False)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("order", [*itertools.permutations(range(4))][::5])
+def test_a_corrected_version_replaces_all_documents_of_its_report(city: RunningCity, order: Any) -> None:
+    study, text = Study(city), "text/plain"
+    first = {"date": "20260110100000", "status": "final", "report": "R"}
+    second = {"date": "20260110110000", "status": "corrected", "report": "R"}
+    pdf = b"%PDF-1.4 {}\n%%EOF"
+    sent = [(b"uno", text, {**first, "document": "R"}), (pdf, "application/pdf", {**first, "document": "R"}),
+            (pdf, "application/pdf", {**first, "document": "R-2"}),
+            (pdf, "application/pdf", {**second, "document": "R"})]  # fmt: skip
+    for number in order:
+        content, media_type, query = sent[number]
+        study.post(content, media_type, **query)
+    found = study.reports(4)
+    assert [report["status"] for report in found if report["newest"]] == ["corrected"]
+    assert found[0]["newest"] and len({report["document"] for report in found}) == 1
+    study.post(b"altro", text, date="20260110120000", status="final", document="S", replaces="R")
+    assert [report["status"] for report in study.reports(5) if report["newest"]] == ["final"]
+
+
 def test_a_date_is_the_one_that_was_said_however_early_and_a_text_may_have_other_parameters(city: RunningCity) -> None:
     study = Study(city)
     study.post(b"antico", "text/plain; format=flowed; charset=UTF-8", date="0999-05-05")
@@ -316,6 +347,7 @@ def test_a_document_that_stands_in_for_others_replaces_all_their_versions_in_any
     [
         ("date", "2026-13-01"), ("date", "10/01/2026"), ("date", "20260110T9"), ("date", "2026-0110"), ("date", "yesterday"),
         ("date", "00000101"), ("date", "20260110103000+9999"), ("status", "F"), ("replaces", ",".join("abcdefghijklmnopq")),
+        ("report", "x" * 65),
     ],
 )  # fmt: skip
 def test_a_parameter_that_says_nothing_is_named(city: RunningCity, parameter: str, value: str) -> None:

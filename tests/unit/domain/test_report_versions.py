@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterable
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -80,6 +81,68 @@ def test_posted_versions_are_in_the_order_of_their_dates_also_beside_those_of_an
     assert placed(old, late, newest) == [("3", 3, True), ("1", 2, False), ("2", 1, False)]
 
 
+def part(sop: str, kind: str, status: str, time: str, number: int = 1, document: str = "n") -> Report:
+    """A document of the report “n”, which has them in series of their own."""
+    series = f"{kind} {document}"
+    return report(sop, kind, series=series, time=time, number=number, named=document, report="n", status=status)
+
+
+def newest(*reports: Report) -> set[str]:
+    return {sop for sop, _, stands in placed(*reports) if stands}
+
+
+def test_a_correction_replaces_all_documents_of_its_report_whatever_it_holds_itself() -> None:
+    text, pdf, second = part("1", "sr", "final", "10"), part("2", "pdf", "final", "10"), part("3", "pdf", "final", "10", 1, "n-2")
+    assert newest(text, pdf, second) == {"1", "2", "3"}
+    assert newest(text, pdf, second, part("4", "pdf", "corrected", "11", 2)) == {"4"}
+    assert newest(text, pdf, second, part("4", "sr", "corrected", "10", 2), part("5", "pdf", "corrected", "10", 2)) == {"4", "5"}
+
+
+def test_a_final_pdf_replaces_a_preliminary_text_and_one_that_has_the_text_again_the_pdf_too() -> None:
+    text, pdf = part("1", "sr", "preliminary", "10"), part("2", "pdf", "final", "11")
+    assert newest(text, pdf) == {"2"}
+    assert newest(part("1", "sr", "final", "10"), part("2", "pdf", "final", "10"), part("3", "sr", "final", "11", 2)) == {"3"}
+
+
+def test_of_one_status_a_pdf_that_comes_by_itself_may_be_a_part_and_an_addendum_replaces_nothing() -> None:
+    assert newest(part("1", "sr", "final", "10"), part("2", "pdf", "final", "11"), part("3", "sr", "addendum", "12", 2)) == {
+        "1", "2", "3"
+    }  # fmt: skip
+
+
+def test_what_was_posted_without_a_reports_name_is_of_the_report_of_its_document() -> None:
+    before = report("1", "sr", series="sr n", time="10", named="n", status="final")
+    assert newest(before, part("2", "pdf", "corrected", "11")) == {"2"}
+    assert newest(before, report("2", "pdf", series="pdf n", time="11", named="n", status="corrected")) == {"1", "2"}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "stands"),
+    [
+        (("preliminary", "110000"), ("final", ""), "2"), (("final", ""), ("preliminary", "110000"), "1"),
+        (("final", "090000"), ("preliminary", ""), "1"), (("final", "090000"), ("corrected", ""), "2"),
+        (("corrected", "090000"), ("final", ""), "1"), (("final", "090000"), ("final", ""), "2"),
+        (("final", ""), ("final", "090000"), "2"), (("final", ""), ("final", ""), "2"),
+    ],
+)  # fmt: skip
+def test_where_only_the_day_is_known_the_status_tells_and_then_what_came_later(
+    first: tuple[str, str], second: tuple[str, str], stands: str
+) -> None:
+    said = [
+        report(str(number), named="n", status=status, time=time, number=number)
+        for number, (status, time) in ((1, first), (2, second))
+    ]
+    assert newest(*said) == {stands}
+
+
+def test_a_day_between_moments_stands_behind_all_that_rank_below_it() -> None:
+    said = [("preliminary", "090000"), ("final", ""), ("preliminary", "110000"), ("corrected", "120000"), ("preliminary", "")]
+    found = placed(
+        *(report(str(number), named="n", status=status, time=time, number=number) for number, (status, time) in enumerate(said))
+    )
+    assert [sop for sop, _, _ in found] == ["3", "1", "4", "2", "0"]
+
+
 def test_the_same_document_that_came_twice_stands_once() -> None:
     found = place([cda("2", "a", 1, content="x"), cda("1", "a", 1, content="x"), cda("3", "a", 1, content="other")])
     said = [(version.report.sop_instance_uid, version.newest, version.same_as) for version in found]
@@ -117,6 +180,27 @@ _REPORTS = st.lists(
     ),
     max_size=8, unique_by=lambda candidate: candidate.sop_instance_uid,
 )  # fmt: skip
+
+
+_PARTS = st.lists(
+    st.builds(part, _SOPS, st.sampled_from(["sr", "pdf"]), _maybe(sorted(STATUSES)), _maybe(["09", "10"]), st.integers(0, 3)),
+    max_size=8, unique_by=lambda candidate: candidate.sop_instance_uid,
+)  # fmt: skip
+
+
+@given(found=_PARTS, order=st.randoms(use_true_random=False))
+def test_a_reports_documents_stand_the_same_in_any_order_and_no_preliminary_beside_what_came_of_it(
+    found: list[Report], order: Any
+) -> None:
+    answer = place(order.sample(found, len(found)))
+    assert answer == place(found)
+    assert not answer or any(version.newest for version in answer)
+    standing = [version.report for version in answer if version.newest]
+    for kind in ("sr", "pdf"):  # of each series one that is whole at most
+        assert sum(report.kind == kind and report.status != "addendum" for report in standing) <= 1
+    if all(report.time for report in found) and len({report.time for report in found}) == 1:
+        ranks = {report.rank for report in standing if report.status != "addendum"}
+        assert len(ranks) <= 1 or (ranks == {0, 1} and "partial" in {report.status for report in standing})
 
 
 def _said(newer: Report, older: Report, posted: set[tuple[str, str]]) -> bool:

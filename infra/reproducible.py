@@ -10,6 +10,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from chalicelib.config import VERSION
@@ -57,8 +59,11 @@ def differing(*, forwarder_only: bool = False) -> tuple[list[str], int]:
         for path in copy.rglob("*"):
             os.utime(path, (1, 1))
             path.chmod(0o700 if path.is_dir() else 0o600)
-        here = digests(ROOT, Path(folder) / "one", forwarder_only=forwarder_only, umask=0o022, zone="UTC")
-        other = digests(copy, Path(folder) / "other", forwarder_only=forwarder_only, umask=0o077, zone="Pacific/Kiritimati")
+        with ThreadPoolExecutor(2) as both:
+            built = partial(digests, forwarder_only=forwarder_only)
+            first = both.submit(built, ROOT, Path(folder) / "one", umask=0o022, zone="UTC")
+            second = both.submit(built, copy, Path(folder) / "other", umask=0o077, zone="Pacific/Kiritimati")
+            here, other = first.result(), second.result()
     return sorted(name for name in {*here, *other} if here.get(name) != other.get(name)), len(here)
 
 

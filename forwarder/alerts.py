@@ -57,6 +57,7 @@ class Reason(StrEnum):
     REJECTED = "rejected"
     REPORT_OF_ANOTHER_PATIENT = "report-of-another-patient"
     REPORT_REFUSED = "report-refused-by-archive"
+    REPORT_OF_SEVERAL_EXAMS = "report-of-several-exams"
     REPORT_WITHOUT_STUDY = "report-without-study"
     REPORT_OVERTAKEN = "report-overtaken"
     REPORT_DELETION = "report-deletion"

@@ -10,6 +10,7 @@ import json
 import threading
 import time
 from collections.abc import Collection
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -27,6 +28,9 @@ from forwarder.spool.spool import Spool
 LOOK_AGAIN = 0.3  # seconds between two looks for a study that is being indexed
 ARRIVING_SECONDS = 10.0  # and for how long it is looked for so often
 MOST_ARRIVING = 10_000  # studies that are remembered so
+SAME_EXAM = timedelta(days=182)
+"""How far apart what a report says of its exam's day, and the exams of one accession number, may be."""
+_STUDY_DATE = "00080020"
 PERHAPS_THIS_ONE = frozenset({Failure.SERVER, Failure.REFUSED, Failure.PROTOCOL})
 """Blamed on the line; but should it be this report (a proxy may dislike its words), it must not hold up the others."""
 _ANSWERS = {
@@ -118,6 +122,11 @@ class ReportOutbox:
         self._spool.step("report-found")
         if not own:
             return Reason.REPORT_OF_ANOTHER_PATIENT if found else Reason.REPORT_WITHOUT_STUDY
+        if not report.study:  # RISes give a number again
+            own = [study for study in own if not _far(_first(study, _STUDY_DATE), report.examined)]
+            days = sorted(_first(study, _STUDY_DATE) for study in own)
+            if not own or _far(days[0], days[-1]):
+                return Reason.REPORT_OF_SEVERAL_EXAMS if own else Reason.REPORT_WITHOUT_STUDY
         verdicts = [self._add(report, _first(study, "0020000D")) for study in own]
         self._spool.step("report-added")
         return next((verdict for verdict in verdicts if verdict), None)
@@ -161,6 +170,15 @@ class ReportOutbox:
     def _aside(self, waiting: queue.WaitingReport, reason: Reason) -> None:
         queue.put_aside(self._spool.journal, waiting.digest, reason)
         log.warning("report put aside", report=waiting.digest[:12], reason=reason)
+
+
+def _far(day: str, other: str) -> bool:
+    """Whether two days (YYYYMMDD, more may follow) are not those of one exam, or of exams made together."""
+    try:
+        days = [datetime.strptime(text[:8], "%Y%m%d") for text in (day, other)]
+    except ValueError:
+        return False
+    return abs(days[0] - days[1]) > SAME_EXAM
 
 
 def _first(attributes: dict[str, Any], tag: str) -> str:

@@ -47,7 +47,7 @@ class Report:
     `document` names it without telling anything; its versions share it. `content` None: the sender takes the report back.
     `at`: when this version was written (as `moments.at_the_hospital`); "" if the message does not say it. `dated`:
     whether that is the time of this version, and not of the exam. `status`: of `STATUSES`, "addendum", or "". `replaces`: the
-    name of another document that it stands in for, or "".
+    name of another document that it stands in for, or "". `examined`: when the exam was made (as `at`), or "".
     """
 
     study: str
@@ -62,6 +62,7 @@ class Report:
     dated: bool = False
     status: str = ""
     replaces: str = ""
+    examined: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +268,7 @@ def _reports(group: _Group, event: str, sender: str, config: Hl7Config) -> list[
     document = _named(sender, number)
     replaces = _named(sender, parent) if event in ("T09", "T10") and parent not in ("", number) else ""
     at, dated = _when(group)
+    examined = at_the_hospital(group.value("OBR-7"))
     if group.taken_back:
         return [Report(study, accession, patients, document, 1, "", "", None, at, dated)]
     title = _title(group)
@@ -276,7 +278,21 @@ def _reports(group: _Group, event: str, sender: str, config: Hl7Config) -> list[
             raise RefusedMessage("AE", 207, f"A document has more than {LARGEST} bytes.", "OBX", 1, 5)
         part = 1 + sum(report.media_type == media_type for report in reports)
         reports.append(
-            Report(study, accession, patients, document, part, title, media_type, content, at, dated, group.status, replaces)
+            Report(
+                study,
+                accession,
+                patients,
+                document,
+                part,
+                title,
+                media_type,
+                content,
+                at,
+                dated,
+                group.status,
+                replaces,
+                examined,
+            )
         )
     return reports
 

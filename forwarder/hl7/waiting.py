@@ -22,9 +22,10 @@ from forwarder.hl7.report import Report
 from forwarder.spool.journal import Journal, tally
 
 _COLUMNS = (
-    "digest, study, accession, patients, document, part, title, media_type, attempts, received_at, content, at, status, replaces"
+    "digest, study, accession, patients, document, part, title, media_type, attempts, received_at, content, at, status,"
+    " replaces, examined"
 )
-_DROP = "content = NULL, patients = '[]', study = '', accession = '', title = ''"
+_DROP = "content = NULL, patients = '[]', study = '', accession = '', title = '', examined = ''"
 """What is forgotten of a report that is sent or discarded."""
 
 
@@ -74,12 +75,13 @@ def _insert(connection: sqlite3.Connection, name: str, sender: str, report: Repo
     }
     done = connection.execute(
         "INSERT INTO reports (digest, size, state, reason, sender, study, accession, patients, document, part, title, media_type,"
-        " received_at, settled_at, content, at, status, replaces, sha256) VALUES (:digest, :size, :state, :reason, :sender,"
-        " :study, :accession, :patients, :document, :part, :title, :media_type, :now, :settled, :content, :at, :status,"
-        " :replaces, :sha256)"
+        " received_at, settled_at, content, at, status, replaces, examined, sha256) VALUES (:digest, :size, :state, :reason,"
+        " :sender, :study, :accession, :patients, :document, :part, :title, :media_type, :now, :settled, :content, :at, :status,"
+        " :replaces, :examined, :sha256)"
         " ON CONFLICT (digest) DO UPDATE SET state = 'waiting', reason = NULL, attempts = 0, not_before = 0,"
         " received_at = excluded.received_at, settled_at = NULL, patients = excluded.patients, study = excluded.study,"
-        " accession = excluded.accession, title = excluded.title, content = excluded.content"
+        " accession = excluded.accession, title = excluded.title, content = excluded.content,"
+        " examined = excluded.examined"
         " WHERE state IN ('aside', 'discarded') AND reason != :taken_back AND excluded.content IS NOT NULL",
         row,
     )
@@ -138,10 +140,11 @@ def next_due(journal: Journal) -> WaitingReport | None:
     if row is None:
         return None
     digest, study, accession, patients, document, part, title, media_type, attempts, received_at, content, *said = row
-    at, status, replaces = said
+    at, status, replaces, examined = said
     report = Report(
-        study, accession, tuple(json.loads(patients)), document, part, title, media_type, content, at, bool(at), status, replaces
-    )
+        study, accession, tuple(json.loads(patients)), document, part, title, media_type, content, at, bool(at), status, replaces,
+        examined,
+    )  # fmt: skip
     return WaitingReport(digest, report, attempts, received_at)
 
 

@@ -284,9 +284,13 @@ CREATE TABLE readable (                  -- since which version of the journal a
 );
 INSERT INTO readable (one, since) VALUES (1, 12);
 """
+REPORTS_KNOW_THEIR_EXAM = """
+ALTER TABLE reports ADD COLUMN examined TEXT NOT NULL DEFAULT '';  -- when the exam was made, as the message says
+"""
 SCHEMAS = (
     SCHEMA, REPORTS, REPORTS_HAVE_DATES, REPORTS_KNOW_THEIR_CONTENT, DELIVERIES, REGISTRATION, DELIVERIES_ARE_CONFIRMED, ORDERS,
     REGISTRATION_IS_LARGE, TOLD, SENT_UNDER_ANOTHER_UID, READABLE,
+    REPORTS_KNOW_THEIR_EXAM,
 )  # fmt: skip
 """What each version of the journal added; an older journal gets what it lacks when it is opened.
 

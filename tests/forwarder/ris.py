@@ -32,6 +32,7 @@ def oru(
     documents: tuple[bytes, ...] = (),
     obx_state: str = "F",
     status_at: str = "",
+    exam_at: str = "",
     **of_header: str,
 ) -> bytes:
     """A report: its lines as OBX of type TX, its documents as OBX of type ED."""
@@ -39,7 +40,7 @@ def oru(
         header(**of_header),
         f"PID|1||{patient}^^^SM^MR||FERRARI^LUCIA",
         f"ORC|RE|P-1|{order}",
-        f"OBR|1|P-1|{order}|36643-5^RX TORACE PA^LN|||{'|' * 10}|{accession}||||{status_at}|||{state}",
+        f"OBR|1|P-1|{order}|36643-5^RX TORACE PA^LN|||{exam_at}{'|' * 10}|{accession}||||{status_at}|||{state}",
     ]
     if study:
         lines.append(f"OBX|1|ST|113014^DICOM Study^DCM||{study}||||||F")

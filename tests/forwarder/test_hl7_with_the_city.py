@@ -45,10 +45,11 @@ class Case:
     def port(self) -> int:
         return int(self.place.values["hl7.port"])
 
-    def image(self, patient: str = "") -> None:
+    def image(self, patient: str = "", date: str = "20200303") -> None:
         """The PACS sends the study, perhaps under another patient's number; it is there when this returns."""
         ds = ct_slice(1, study=self.study, edge=16)
         ds.PatientID, ds.AccessionNumber = patient or self.patient, self.accession
+        ds.StudyDate = date
         assert store(self.place, [ds]) == [0x0000]
         who = self.city.client("san-matteo" if patient else "maugeri")
         until(lambda: who.get(f"/studies/{self.study}/reports").status_code == 200)
@@ -307,6 +308,25 @@ def test_by_accession_number_and_any_of_the_patients_numbers(up: Case):
     assert up.send(up.oru("Per numero.", study="", accession=up.accession, patient=numbers)) == ["AA"]
     up.settled(1)
     assert [text for _, _, text in until(up.seen)] == ["Per numero."]
+
+
+def test_a_report_goes_to_no_exam_of_another_time_whose_accession_number_was_given_again(up: Case):
+    up.image()  # of 3 March 2020
+    up.study = f"{up.study}.2"
+    new = up.oru("Del nuovo esame.", study="", accession=up.accession, exam_at="202603011000")
+    assert up.send(new) == ["AA"]
+    time.sleep(2)
+    assert up.reports()["waiting"] == 1
+    up.image(date="20260301")
+    assert up.settled(1)["sent"] == 1
+    assert [text for _, _, text in until(up.seen)] == ["Del nuovo esame."]
+    old = up.oru("Del vecchio esame.", study="", accession=up.accession, exam_at="20200303", order="F-2")
+    assert up.send(old, up.oru("Di quale?", study="", accession=up.accession, order="F-3")) == ["AA", "AA"]
+    assert up.settled(3)["aside"] == 1
+    assert up.place.state()["aside"] == {"report-of-several-exams": 1}
+    assert [text for _, _, text in up.seen()] == ["Del nuovo esame."]
+    up.study = up.study.removesuffix(".2")
+    assert [text for _, _, text in until(up.seen)] == ["Del vecchio esame."]
 
 
 def test_a_wild_card_is_no_accession_number(up: Case):

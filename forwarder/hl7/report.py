@@ -83,13 +83,29 @@ class _Group:
     status: str = ""
     study: str = ""
     accession: str = ""
+    others: list[str] = field(default_factory=list)  # further accession numbers, of exams that the report is of too
+
+    @property
+    def exams(self) -> list[tuple[str, str]]:
+        """(study, accession number) of each exam that the report is of; a study counts for more than further numbers."""
+        return [(self.study, self.accession), *(("", number) for number in self.others if not self.study)]
 
     def value(self, place: str) -> str:
         """The first value in this group of a field such as “OBR-18” or “IPC-1.1”."""
-        name, _, number = place.partition("-")
-        where, _, component = number.partition(".")
-        values = (segment.value(int(where), int(component or 1)) for segment in self.segments if segment.name == name)
+        name, where, component = _field(place)
+        values = (segment.value(where, component) for segment in self.segments if segment.name == name)
         return next((value for value in values if value), "")
+
+    def values(self, place: str) -> list[str]:
+        """All different ones, of each repetition."""
+        name, where, component = _field(place)
+        found = (
+            segment.component(repetition, component)
+            for segment in self.segments
+            if segment.name == name
+            for repetition in segment.repetitions(where)
+        )
+        return list(dict.fromkeys(value for value in found if value))
 
 
 def check_header(header: Segment, config: Hl7Config) -> None:
@@ -134,7 +150,7 @@ def read_reports(content: bytes, header: Segment, config: Hl7Config) -> Reading:
     for group in groups:
         left_out += _read(group, event)
         group.study = _study(group)
-        group.accession = next((value for value in map(group.value, config.accession_fields) if value), "")
+        group.accession, *group.others = next((found for found in map(group.values, config.accession_fields) if found), [""])
     _share_study(groups)
     full = [group for group in groups if group.documents]
     if not full and not any(group.taken_back for group in groups):
@@ -144,8 +160,8 @@ def read_reports(content: bytes, header: Segment, config: Hl7Config) -> Reading:
     reports: list[Report] = []
     for group in groups:
         if len(full) == 1 and _read_together(group, full[0]):
-            if (group.study, group.accession) in (("", ""), (full[0].study, full[0].accession)):
-                continue  # it names no study beside that of the report
+            if (group.study, group.accession) in (("", ""), *full[0].exams):
+                continue  # it names no study beside those of the report
             group.documents, group.status = full[0].documents, full[0].status
         if group.documents or group.taken_back:
             reports += _reports(group, event, sender_of(header), config)
@@ -160,6 +176,13 @@ def _read_together(group: _Group, full: _Group) -> bool:
     """Whether an order without content is one that the report of another order of the same patient speaks of too."""
     bare = not group.documents and not group.taken_back
     return bare and group.patient is full.patient and group.status in ("", "final", full.status)
+
+
+def _field(place: str) -> tuple[str, int, int]:
+    """Segment, field and component of “OBR-18” or “IPC-1.1”."""
+    name, _, number = place.partition("-")
+    where, _, component = number.partition(".")
+    return name, int(where), int(component or 1)
 
 
 def _share_study(groups: Sequence[_Group]) -> None:
@@ -270,30 +293,18 @@ def _reports(group: _Group, event: str, sender: str, config: Hl7Config) -> list[
     at, dated = _when(group)
     examined = at_the_hospital(group.value("OBR-7"))
     if group.taken_back:
-        return [Report(study, accession, patients, document, 1, "", "", None, at, dated)]
+        return [Report(*exam, patients, document, 1, "", "", None, at, dated) for exam in group.exams]
     title = _title(group)
     reports: list[Report] = []
+    parts: dict[str, int] = {}
     for media_type, content in group.documents:
         if len(content) > LARGEST:
             raise RefusedMessage("AE", 207, f"A document has more than {LARGEST} bytes.", "OBX", 1, 5)
-        part = 1 + sum(report.media_type == media_type for report in reports)
-        reports.append(
-            Report(
-                study,
-                accession,
-                patients,
-                document,
-                part,
-                title,
-                media_type,
-                content,
-                at,
-                dated,
-                group.status,
-                replaces,
-                examined,
+        part = parts[media_type] = parts.get(media_type, 0) + 1
+        for exam in group.exams:
+            reports.append(
+                Report(*exam, patients, document, part, title, media_type, content, at, dated, group.status, replaces, examined)
             )
-        )
     return reports
 
 

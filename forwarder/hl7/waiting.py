@@ -1,7 +1,7 @@
 """Reports in the journal: taken in with the message's other reports in one durable write, given out in order, settled.
 
-Versions of one document go in the order in which they came: each waits for those before it, and for no other report. Which of
-them stands is the archive's to tell, by when each was written.
+Versions of one document go to an exam in the order in which they came: each waits for those before it, and for no other report.
+Which of them stands is the archive's to tell, by when each was written.
 """
 
 from __future__ import annotations
@@ -133,7 +133,8 @@ def next_due(journal: Journal) -> WaitingReport | None:
         row = connection.execute(
             f"SELECT {_COLUMNS} FROM reports"  # noqa: S608
             " WHERE state = 'waiting' AND not_before <= ? AND NOT EXISTS (SELECT 1 FROM reports AS earlier"
-            " WHERE earlier.document = reports.document AND earlier.state = 'waiting' AND earlier.seq < reports.seq)"
+            " WHERE earlier.document = reports.document AND earlier.state = 'waiting' AND earlier.seq < reports.seq"
+            " AND earlier.study = reports.study AND earlier.accession = reports.accession)"
             " ORDER BY attempts, seq LIMIT 1",
             (time.time(),),
         ).fetchone()

@@ -191,6 +191,20 @@ def test_each_order_is_a_report_of_its_own_patient():
     assert first.document != second.document
 
 
+def test_each_exam_whose_accession_number_is_named_gets_the_report_once():
+    def exams(*lines: str) -> list[tuple[str, str, str]]:
+        return [(report.study, report.accession, report.document) for report in read(message(*lines))]
+
+    order, text = f"OBR|1|P|F|^RX{'|' * 14}A-1~A-2^X~A-1~", "OBX|1|TX|1||x"
+    document = read(message(order, text))[0].document
+    assert exams(order, text) == [("", "A-1", document), ("", "A-2", document)]
+    assert exams(order, text, f"ZDS|{STUDY}") == [(STUDY, "A-1", document)]
+    together = exams(order, text, f"OBR|2|P|F-2|^RX{'|' * 14}A-2")
+    assert [accession for _, accession, _ in together] == ["A-1", "A-2"]
+    gone = read(message(f"{order}|||||||X", "OBX|1|TX|1||x||||||X"))
+    assert [(report.accession, report.content) for report in gone] == [("A-1", None), ("A-2", None)]
+
+
 def test_exams_that_were_read_together_get_the_one_report():
     lines = ["ORC|RE|P|F-1", "OBR|1|P|F-1|^TC TORACE", f"ZDS|{STUDY}.1"]
     lines += ["ORC|RE|P|F-2", "OBR|2|P|F-2|^TC ADDOME", f"ZDS|{STUDY}.2", "OBX|1|TX|1||Insieme"]

@@ -329,6 +329,19 @@ def test_a_report_goes_to_no_exam_of_another_time_whose_accession_number_was_giv
     assert [text for _, _, text in until(up.seen)] == ["Del vecchio esame."]
 
 
+def test_each_exam_whose_accession_number_is_named_gets_the_report_and_waits_for_no_other(up: Case):
+    first, accession = up.study, up.accession
+    up.image()
+    both = {"study": "", "accession": f"{accession}~X{accession[1:]}"}
+    assert up.send(up.oru("Di tutti e due.", **both), up.oru("Corretto.", state="C", **both)) == ["AA", "AA"]
+    until(lambda: up.reports()["sent"] == 2)
+    assert until(lambda: up.standing() == ["Corretto."])
+    up.study, up.accession = f"{first}.2", f"X{accession[1:]}"
+    up.image()
+    assert up.settled(4)["sent"] == 4
+    assert until(lambda: up.standing() == ["Corretto."])
+
+
 def test_a_wild_card_is_no_accession_number(up: Case):
     up.image()
     assert up.send(up.oru("Di nessuno.", study="", accession="*"), up.oru("Suo.", order="F-2")) == ["AA", "AA"]

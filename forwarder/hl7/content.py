@@ -1,4 +1,5 @@
-"""What the OBX segments of a report hold: text, PDF and CDA; and what of it cannot be used (HL7 v2.5.1 7.4.2, 2.A.24).
+"""What the OBX segments of a report hold, and the NTE behind them: text, PDF and CDA; and what of it cannot be used (HL7 v2.5.1
+7.4.2, 2.A.24).
 
 What is not escaped as it should be is read where it can mean one thing only; where not, the sender is told: nothing is lost.
 """
@@ -18,7 +19,9 @@ GONE = frozenset({"D", "X", "W"})
 TEXTS, FILES, POINTERS = frozenset({"TX", "FT", "ST"}), frozenset({"ED"}), frozenset({"RP"})
 CODED = frozenset({"CE", "CWE", "CNE", "CF"})
 SHORT = frozenset({"NM", "SN", "IS", "ID", "DT", "TM", "TS", "DTM"})
-"""Coded, measured and dated values: short texts beside a text, and nothing without one."""
+"""Coded, measured and dated values: short texts beside a text, and nothing without one. So is what is short of any other type."""
+_LONGEST_VALUE = 200
+"""Characters of a value of a type that is not known here."""
 STATES = frozenset("ABCDFINOPRSUVWX")
 """Table 0085, OBX-11."""
 _VALUE, _STATE = 5, 11  # OBX-5 and OBX-11
@@ -45,11 +48,13 @@ _KNOWN = {b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG", b"{\\rtf": "RTF", b"II*\0"
 class Content:
     """The documents of one report, the states of its OBX, and what of it is not taken and why.
 
-    `texts`: (name, text) of each; `narrated`: whether one of them is more than a coded, measured or dated value.
+    `texts`: (name, text) of each; `narrated`: whether one of them is more than a coded, measured or dated value; `noted`: or a
+    note on the whole, which is no report by itself.
     """
 
     texts: list[tuple[str, str]] = field(default_factory=list)
     narrated: bool = False
+    noted: bool = False
     files: list[tuple[str, bytes]] = field(default_factory=list)
     states: set[str] = field(default_factory=set)
     left_out: list[tuple[str, RefusedMessage]] = field(default_factory=list)
@@ -61,29 +66,41 @@ class Content:
 
     def documents(self, heading: str) -> list[tuple[str, bytes]]:
         """(media type, bytes) of each; a text begins with `heading`, and ends with the names of what is left out.
+        Beside a PDF or CDA that has no text, it is nothing but these.
 
         Raises RefusedMessage where nothing can be used, and something is there that cannot.
         """
         text = _CONTROLS.sub("", _joined(self.texts).translate(_SIGNS)).strip("\n")
-        if not self.narrated or not text.strip():
+        if not text.strip() or not (self.narrated or (self.noted and self.files)):
             if not self.files and self.left_out:
                 raise self.left_out[0][1]
-            return list(self.files)
+            if not self.left_out:
+                return list(self.files)
+            text = ""
         notes = "".join(f"\n[Allegato non trasmesso: {name}]" for name, _ in self.left_out)
-        whole = heading + text + ("\n" + notes if notes else "")
+        whole = heading + (f"{text}\n{notes}" if text and notes else text or notes.strip())
         return [(TEXT, whole.encode()), *self.files]
 
 
 def read(segments: Sequence[Segment]) -> Content:
     """What the OBX of a report hold. Raises RefusedMessage for a text of which it cannot be told where it ends."""
     found = Content()
-    for obx in (segment for segment in segments if segment.name == "OBX" and not names_study(segment)):
+    begun, obx = False, None  # whether the head of the report was passed; the OBX that an NTE is of
+    for segment in segments:
+        begun = begun or segment.name in ("OBR", "TXA")
+        if segment.name == "NTE" and begun:
+            _take_note(found, segment, obx)
+        if segment.name != "OBX" or names_study(segment):
+            continue
+        obx = segment
         kind = obx.value(2).upper() or "TX"
         if kind in CODED | SHORT and obx.value(_STATE).upper() not in GONE:
             found.texts += [
                 (obx.value(3, 2), line) for value in obx.repetitions(_VALUE) if (line := _short_line(obx, kind, value))
             ]
         if kind not in TEXTS | FILES | POINTERS:
+            if kind not in CODED | SHORT and obx.value(_STATE).upper() not in GONE:
+                _take_unknown(found, obx, kind)
             continue
         value, state = _text_value(obx) if kind in TEXTS else (obx.raw(_VALUE), obx.value(_STATE).upper())
         if kind in TEXTS and value.lstrip().startswith(_PDF_IN_BASE64) and _BASE64.fullmatch(value):
@@ -103,6 +120,28 @@ def read(segments: Sequence[Segment]) -> Content:
             for repetition in value.split(obx.delimiters.repetition):
                 _take_file(found, obx, repetition)
     return found
+
+
+def _take_note(found: Content, nte: Segment, obx: Segment | None) -> None:
+    """An NTE: text in its place, under the name of its OBX (None: it is of the whole); nothing where that was taken back."""
+    text = nte.unescape(_lines(nte, nte.raw(3)))
+    if obx is None:
+        found.texts.append(("", text))
+        found.noted = found.noted or bool(text.strip())
+    elif obx.value(_STATE).upper() not in GONE:
+        found.narrate(obx.value(3, 2), text)
+
+
+def _take_unknown(found: Content, obx: Segment, kind: str) -> None:
+    """A value of a type that is not known here: its parts as they were written, where they are a short text."""
+    for value in obx.repetitions(_VALUE):
+        parts = (obx.component(value, place) for place in range(1, value.count(obx.delimiters.component) + 2))
+        line = " ".join(filter(None, parts))
+        if len(line) > _LONGEST_VALUE:
+            said = "OBX-5 has a type that is not known here, and is no short text."
+            found.left_out.append((_name(obx, kind[:8]), RefusedMessage("AE", 102, said, "OBX", obx.number, _VALUE)))
+        elif line:
+            found.texts.append((obx.value(3, 2), line))
 
 
 def names_study(obx: Segment) -> bool:

@@ -47,8 +47,8 @@ def test_sections_have_their_names_above_them():
     )
 
 
-def test_what_is_no_text_and_lines_that_were_taken_back_are_left_out():
-    lines = ["OBX|1|TX|1||resta", "OBX|2|CX|1||12", "OBX|3|TX|1||via||||||D", "OBX|4|CE|1||A^B||||||X", "OBX|5|NM|1||"]
+def test_lines_that_were_taken_back_and_empty_values_are_left_out():
+    lines = ["OBX|1|TX|1||resta", "OBX|3|TX|1||via||||||D", "OBX|4|CE|1||A^B||||||X", "OBX|5|NM|1||"]
     assert text_of(*lines) == "resta"
 
 
@@ -381,7 +381,7 @@ def test_a_result_of_before_events_is_one():
     ],
 )
 def test_what_is_not_escaped_is_read_where_it_is_plain_what_it_means(sent: str, meant: str):
-    assert text_of(f"OBX|1|TX|1||{sent}", "NTE|1||nota") == meant
+    assert text_of(f"OBX|1|TX|1||{sent}", "NTE|1||nota") == f"{meant}\nnota"
 
 
 @pytest.mark.parametrize("sent", ["Aorta 3|4 cm", "a|b||||F", "a|b|c|d|e|f|g||||||x", "uno|due||||||F||||||F"])
@@ -390,6 +390,39 @@ def test_a_text_whose_end_cannot_be_told_is_refused(sent: str):
         text_of(f"OBX|1|TX|1||{sent}")
     assert (caught.value.code, caught.value.condition, caught.value.field) == ("AE", 102, 5)
     assert not {"Aorta", "due"} & set(str(caught.value).split())
+
+
+def test_a_note_behind_an_obx_is_text_in_its_place():
+    obx = [
+        "OBX|1|TX|1^Reperto||Nodulo.||||||F",
+        r"NTE|1|L|di ~8 mm \T\ stabile~rivalutare",
+        "OBX|2|TX|2^Conclusioni||Noto.||||||F",
+    ]
+    assert text_of(*obx) == "Reperto\nNodulo.\ndi ~8 mm & stabile\nrivalutare\n\nConclusioni\nNoto."
+    assert text_of("NTE|1||In urgenza.", *obx[:1]) == "In urgenza.\n\nReperto\nNodulo."
+    assert text_of("OBX|1|TX|1||resta", "OBX|2|TX|1||via||||||D", "NTE|1||anche questa") == "resta"
+    order, ed = f"OBR|1|P|F|^RX{'|' * 14}A-1", f"OBX|1|ED|1||^application^pdf^Base64^{base64.b64encode(ris.pdf()).decode()}"
+    for notes in (["NTE|1||Ultim'ora.", ed], [ed, "NTE|1||Ultim'ora."]):
+        note, pdf = read(message(order, *notes))
+        assert (note.content, pdf.content) == (b"Ultim'ora.", ris.pdf())
+    before = message("OBX|1|TX|1||x").replace("\rOBX", f"\rNTE|1||del paziente\r{order}\rOBX")
+    assert [report.content for report in read(before)] == [b"x"]
+    with pytest.raises(RefusedMessage):
+        read(message(order, "NTE|1||Sola."))
+
+
+def test_what_has_a_type_that_is_not_known_is_text_where_it_is_short_and_named_where_not():
+    assert text_of("OBX|1|TX|1||Testo.", "OBX|2|CX|2^Scala||12^A~13") == "Testo.\n\nScala\n12 A\n13"
+    said = text_of("OBX|1|TX|1||Testo.", f"OBX|2|NA|2^Curva||{'1^' * 200}")
+    assert said == "Testo.\n\n[Allegato non trasmesso: Curva (NA)]"
+    with pytest.raises(RefusedMessage):
+        text_of("OBX|1|CX|1||12")
+
+
+def test_beside_a_pdf_alone_a_text_names_what_is_left_out():
+    ed = f"OBX|1|ED|1||^application^pdf^Base64^{base64.b64encode(ris.pdf()).decode()}"
+    note, pdf = read(message(f"OBR|1|P|F|^RX{'|' * 14}A-1", ed, f"OBX|2|ED|1^Immagine||^image^jpeg^Base64^{JPEG}"))
+    assert (note.content, pdf.content) == (b"[Allegato non trasmesso: Immagine (JPEG)]", ris.pdf())
 
 
 JPEG, RTF = base64.b64encode(b"\xff\xd8\xff\xe0xx").decode(), base64.b64encode(b"{\\rtf1 x}").decode()

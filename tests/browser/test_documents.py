@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 import pytest
-from playwright.sync_api import FrameLocator, Page, Route, expect
+from playwright.sync_api import FrameLocator, Locator, Page, Route, expect
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
@@ -45,9 +45,9 @@ class Story:
         """A new link to the patient: one opens once."""
         return str(hospital.link(self.city, patient={"id": self.patient.at["maugeri"]})["url"])
 
-    def report(self, content: bytes, media_type: str, title: str) -> None:
+    def report(self, content: bytes, media_type: str, title: str, **more: str) -> None:
         headers = {"Content-Type": media_type}
-        answer = self.client.post(f"/studies/{self.uid}/reports", params={"title": title}, data=content, headers=headers)
+        answer = self.client.post(f"/studies/{self.uid}/reports", params={"title": title, **more}, data=content, headers=headers)
         assert answer.status_code == 201, answer.text
 
     def encapsulated(self, of: Dataset, content: bytes) -> Dataset:
@@ -160,6 +160,45 @@ def test_a_pdf_in_a_window_goes_with_its_exam_its_reading_and_the_page(open_page
     page.get_by_role("button", name="Termina lettura").click()
     page.locator("#end-now").click()
     goes(report)
+
+
+def test_a_pdf_in_a_window_goes_when_its_report_is_replaced_or_withdrawn_which_is_told(
+    open_page: Open, city: RunningCity
+) -> None:
+    story = Story(city, 0, send=False)
+
+    def newest() -> dict[str, Any]:
+        reports = story.client.get(f"/studies/{story.uid}/reports").json()["reports"]
+        return next(report for report in reports if report["title"] == "Referto firmato" and report["newest"])
+
+    def send(text: str) -> None:
+        story.report(pdf(text, 0), "application/pdf", "Referto firmato", document="signed")
+
+    send("PRIMO")
+    page, _ = open_page(story.url)
+    report = page.locator(".report", has_text="Referto firmato")
+
+    def opened(of: Locator) -> Page:
+        with page.expect_popup() as popup:
+            of.get_by_role("button", name="Apri il PDF").first.press("Enter")
+        return popup.value
+
+    def goes(window: Page) -> None:
+        expect(page.locator(".toast")).to_contain_text(re.compile("hius.*(sostituito o ritirato|sostituiti o ritirati)"))
+        wait_until(lambda: page.title() and window.is_closed())
+
+    first = opened(report)
+    send("CORRETTO")
+    goes(first)
+    expect(report.locator("header .when").first).to_contain_text("versione 2")
+    report.get_by_text("Versioni precedenti").press("Enter")
+    report.locator("details.older > summary").press("Enter")
+    old, new = opened(report.locator("details.older")), opened(report)
+    page.locator(".toast").evaluate("toast => { toast.hidden = true; toast.textContent = ''; }")
+    withdrawn = {"sop_instance_uids": [newest()["sop_instance_uid"]], "reason": "sent in error"}
+    assert story.client.post(f"/studies/{story.uid}/withdrawals", json=withdrawn).ok
+    goes(new)
+    wait_until(lambda: page.title() and old.is_closed())  # what was replaced stands again: its window said otherwise
 
 
 @pytest.mark.usefixtures("ohif")

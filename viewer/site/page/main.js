@@ -384,7 +384,7 @@ function nothingBeside(current) {
 async function draw(left, right) {
   if (state.chosen.left !== left || state.chosen.right !== right) parts.tools.another();
   state.chosen = { left, right };
-  keepPdfs([left, right]);
+  keepPdfs(pair());
   lookedAt();
   drawList();
   parts.strip.show(state.shown, state.chosen, state.pinned, state.news);
@@ -547,6 +547,7 @@ async function changed(timeline) {
   state.news = newIn(timeline);
   for (const study of [...arrived, ...grown, ...reported, ...completed]) state.news.add(keyOf(study));
   for (const study of arrived) state.came.add(keyOf(study));
+  const closed = keepPdfs(pair());
   drawPatient();
   if (goneNow.length) {
     parts.viewer?.remove();
@@ -569,6 +570,7 @@ async function changed(timeline) {
     tell(completed, 'completed', () => completed[0]),
     tell(grown.filter(study => !completed.includes(study)), 'arrivedImages', () => grown[0]),
     tell(reported, 'arrivedReport', () => reported[0]),
+    closed > 0 && { text: t('pdfClosed', { count: closed }) },
   ].filter(Boolean));
 }
 

@@ -102,7 +102,7 @@ async function pdf(study, report) {
   const address = URL.createObjectURL(content);
   const frame = h('iframe.pdf', { src: `${address}#toolbar=0&navpanes=0&view=FitH`, title: () => report.title || t('reports'), referrerpolicy: 'no-referrer', onload: () => URL.revokeObjectURL(address) });
   const asSent = h('button', { type: 'button', 'aria-pressed': 'false', onclick: () => asSent.setAttribute('aria-pressed', String(frame.classList.toggle('as-sent'))) }, () => t('pdfAsSent'));
-  return [h('p.pdf-tools', {}, h('button', { type: 'button', onclick: () => openPdf(keyOf(study), content) }, () => t('pdfOpen')), ' ', asSent), h('p.pdf-note', {}, () => t('pdfPrint')), frame];
+  return [h('p.pdf-tools', {}, h('button', { type: 'button', onclick: () => openPdf(study, report, content) }, () => t('pdfOpen')), ' ', asSent), h('p.pdf-note', {}, () => t('pdfPrint')), frame];
 }
 
 async function sectionsOf(study, report) {

@@ -30,6 +30,7 @@ PROBLEMS: dict[type[errors.ContenitoreError], Problem] = {
     errors.Conflict: Problem("conflict", "This contradicts what is recorded", 409),
     errors.Gone: Problem("gone", "This has ended", 410),
     errors.OpenedElsewhere: Problem("opened-elsewhere", "This was opened in another browser", 410),
+    errors.PreconditionFailed: Problem("precondition-failed", "This has changed since", 412),
     errors.TooLarge: Problem("too-large", "Too large", 413),
     errors.UnsupportedMediaType: Problem("unsupported-media-type", "This media type is not taken here", 415),
     errors.TooMany: Problem("too-many", "Too many in so short a time", 429),

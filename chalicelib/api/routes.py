@@ -122,6 +122,7 @@ _CORS = CORSConfig(
     allow_headers=[
         "Content-Type",
         "Accept",
+        "If-Match",
         "If-None-Match",
         "X-On-Behalf-Of",
         "Idempotency-Key",

@@ -51,30 +51,34 @@ def get_transfer(call: Call, transfer: str) -> Response:
 
 @handler("PATCH", "/transfers/{transfer}")
 def extend_transfer(call: Call, transfer: str) -> Response:
-    """200 with the transfer, which lasts longer. 400, 404; 403 for the receiver; 409 for one that is over."""
-    found = transfers.extend_transfer(call.archive.table, call.caller, transfer, call.json(), call.now, call.act, call.record)
+    """200 with the transfer, which lasts longer. 400, 404; 403 for the receiver; 409 for one that is over; 412."""
+    found = transfers.extend_transfer(
+        call.archive.table, call.caller, transfer, call.json(), call.now, call.act, call.record, _if_match(call)
+    )
     return answer(found.to_json())
 
 
 @handler("DELETE", "/transfers/{transfer}")
 def end_transfer(call: Call, transfer: str) -> Response:
-    """200 with status `revoked`, for either party, however often. 404."""
-    ended = transfers.end_transfer(call.archive.table, call.caller, transfer, call.now, call.act, call.record)
+    """200 with status `revoked`, for either party, however often. 404; 412."""
+    ended = transfers.end_transfer(call.archive.table, call.caller, transfer, call.now, call.act, call.record, _if_match(call))
     return answer(ended.to_json())
 
 
 @handler("PUT", "/transfers/{transfer}/receiving-patient")
 def accept_transfer(call: Call, transfer: str) -> Response:
     """200 with the transfer, accepted: the receiver's own number is linked. 400, 404; 403 for the sender; 409 for one that
-    is over, for another codice fiscale, and, with their count, where not just one number is linked and none is named."""
-    accepted = acceptance.accept(call.archive.table, call.caller, transfer, call.json(), call.now, call.act, call.record)
+    is over, for another codice fiscale, and, with their count, where not just one number is linked and none is named; 412."""
+    accepted = acceptance.accept(
+        call.archive.table, call.caller, transfer, call.json(), call.now, call.act, call.record, _if_match(call)
+    )
     return answer(accepted.to_json())
 
 
 @handler("DELETE", "/transfers/{transfer}/receiving-patient")
 def take_acceptance_back(call: Call, transfer: str) -> Response:
-    """200 with the transfer, which waits again, however often. 404; 403 for the sender; 409 for one that is over."""
-    waiting = acceptance.take_back(call.archive.table, call.caller, transfer, call.now, call.act, call.record)
+    """200 with the transfer, which waits again, however often. 404; 403 for the sender; 409 for one that is over; 412."""
+    waiting = acceptance.take_back(call.archive.table, call.caller, transfer, call.now, call.act, call.record, _if_match(call))
     return answer(waiting.to_json())
 
 
@@ -83,6 +87,12 @@ def get_timeline(call: Call, patient: str) -> Response:
     """200 with all that the caller may see of the patient, both hospitals', newest first. 400; 404 when that is nothing."""
     issuer = call.parameter("issuer")
     return answer(timeline.timeline(call.archive.table, call.caller, patient, issuer, call.now, call.record).to_json())
+
+
+def _if_match(call: Call) -> str | None:
+    """The state in which the caller saw the transfer, where it says so: in another one nothing is done (412)."""
+    said: str | None = call.request.headers.get("if-match")
+    return said
 
 
 def _apart(call: Call, shown: ShownTransfer) -> JsonObject:

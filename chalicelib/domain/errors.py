@@ -6,6 +6,7 @@
     ├── Forbidden              the caller is known, and this is not its to do
     ├── NotFound               absent, not shared, or hidden: all three look the same
     ├── Conflict               the same key already stands for something else
+    ├── PreconditionFailed     it has changed since the caller saw it
     ├── Gone                   a reading session that has ended
     │   └── OpenedElsewhere    a link that another browser opened
     ├── NotAcceptable          no representation fits Accept
@@ -66,6 +67,13 @@ class Conflict(ContenitoreError):
         super().__init__(detail)
         self.count = count
         self.stands = stands
+
+
+class PreconditionFailed(ContenitoreError):
+    """What the request is about is no longer as its If-Match says (RFC 9110 13.1.1)."""
+
+    def __init__(self) -> None:
+        super().__init__("This has changed since. Please look at it again.")
 
 
 class Gone(ContenitoreError):

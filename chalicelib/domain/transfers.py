@@ -46,6 +46,15 @@ class Transfer:
             return "revoked"
         return "active" if now < self.expires_at else "expired"
 
+    def state(self, now: datetime) -> str:
+        """What is another one after every change, by itself too: its version, and how it ended."""
+        status = self.status(now)
+        return str(self.version) if status == "active" else f"{self.version}-{status}"
+
+    def matches(self, if_match: str | None, now: datetime) -> bool:
+        """Whether it is as a caller saw it, by If-Match (RFC 9110 13.1.1); None: the caller does not say."""
+        return if_match in (None, "*") or f'"{self.state(now)}"' in [tag.strip() for tag in (if_match or "").split(",")]
+
     @property
     def numbers(self) -> frozenset[str]:
         """The numbers of the patient that it names, of whichever hospital."""

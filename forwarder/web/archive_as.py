@@ -17,7 +17,7 @@ from forwarder.archive.client import Archive
 from forwarder.errors import ArchiveError, Failure
 from forwarder.web.identity import Person
 
-REFUSALS = (400, 403, 404, 409, 413, 429)
+REFUSALS = (400, 403, 404, 409, 412, 413, 429)
 NAMES_SECONDS = 60.0
 AT_ONCE = 4
 

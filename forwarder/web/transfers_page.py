@@ -6,7 +6,7 @@ import asyncio
 import re
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -27,6 +27,9 @@ from forwarder.web.whose_number import compare, question
 PATH = "/transfers"
 LONGEST_NUMBER, LONGEST_REASON = 64, 500
 IDENTIFIER = re.compile(r"[0-9a-z]{32}")
+STATE = re.compile(r"[0-9a-z-]{1,32}")
+REVIEWED = ("act", "number", "to", "reason", "until", "key")
+REMEMBERED = 1000
 UNKNOWN_NUMBER = N_("No patient of this hospital has this number.")
 EXTEND_BY = N_("The new last day has to be later than the present one, and within ten years of the opening.")
 MORE_DAYS = ("7", "30")
@@ -51,6 +54,23 @@ DONE = {
         "The acceptance of the transfer of %(patient)s is taken back. From: %(hospital)s. The transfer waits again."
     ),
 }
+CHANGED = {
+    "waiting": N_(
+        "Nothing was done: the transfer of %(patient)s has changed since this page was made. From: %(hospital)s. It waits for "
+        "its acceptance, and is open until %(until)s."
+    ),
+    "accepted": N_(
+        "Nothing was done: the transfer of %(patient)s has changed since this page was made. With: %(hospital)s. It is accepted "
+        "under number %(number)s, and open until %(until)s."
+    ),
+    "sent": N_(
+        "Nothing was done: the transfer of %(patient)s has changed since this page was made. To: %(hospital)s. It is open until "
+        "%(until)s."
+    ),
+    "revoked": N_("Nothing was done: the transfer of %(patient)s has ended already. With: %(hospital)s."),
+    "expired": N_("Nothing was done: the transfer of %(patient)s had already run out, on %(until)s. With: %(hospital)s."),
+}
+"""What a transfer is by now of which somebody knew something else."""
 STILL_OPEN = N_("Another transfer of this patient with the same hospital is still open: by that one exams are still seen.")
 
 
@@ -59,7 +79,7 @@ class Told:
     """What was done, in words, and what stands in them; `more`: what has to be known besides."""
 
     text: str
-    facts: Mapping[str, str]
+    facts: Mapping[str, str] = field(default_factory=dict)
     more: str = ""
 
 
@@ -68,6 +88,8 @@ class TransfersPage:
 
     def __init__(self, pages: Pages, ready: Readiness, on_accepted: Callable[[str], None] = lambda _: None) -> None:
         self._pages, self._ready, self._on_accepted = pages, ready, on_accepted
+        self._opened: dict[str, str] = {}
+        """What each form opened, so that a second click on it opens nothing and asks nothing."""
 
     def routes(self) -> list[BaseRoute]:
         """The page, and where its forms go."""
@@ -101,7 +123,8 @@ class TransfersPage:
         try:
             return await do(request, person, archive, form)
         except ArchiveRefusalError as error:
-            return await self._shown(request, person, error.status, form, wrong(form["act"], error))
+            told = await self._changed(archive, _transfer(form)) if error.status == 412 else Told(wrong(form["act"], error))
+            return await self._shown(request, person, error.status, form, told.text, told.facts)
 
     async def _find(self, request: Request, person: Person, archive: ArchiveAs, form: Mapping[str, str]) -> Response:
         """To the lists of the transfers of a number, and with another hospital: of either alone, too."""
@@ -145,20 +168,28 @@ class TransfersPage:
         return self._pages.show(
             request, person, "transfer_confirm.html", form=form, to_name=city.name(form["to"]), patient=found["patient"],
             exams=[study for study in found["studies"] if study["owner"] == city.own], more_days=MORE_DAYS,
-            running=[
-                transfer | _days(transfer) for transfer in found["transfers"]
-                if transfer["status"] == "active" and (transfer["from"], transfer["to"]) == (city.own, form["to"])
-            ],
+            running=[transfer | _days(transfer) for transfer in _open_between(found, city, form["to"])],
         )  # fmt: skip
 
     async def _open(self, request: Request, __: Person, archive: ArchiveAs, form: Mapping[str, str]) -> Response:
+        key = form.get("key", "") or secrets.token_hex(16)
+        opened_since = await self._running_now(archive, form) - {*form.get("running", "").split(), self._opened.get(key, "")}
+        if opened_since:  # by somebody else, since the patient was shown
+            return seen(self._pages.door.sealed_path(REVIEW, {name: form.get(name, "") for name in REVIEWED}))
         body = {
             "patient": {"id": form.get("number", "")}, "to": form.get("to", ""), "reason": form.get("reason", ""),
             "expires_at": end_of_day(last_day(form.get("until", ""))),
         }  # fmt: skip
-        key = form.get("key", "") or secrets.token_hex(16)
         opened = await archive.do("POST", "/transfers", body, Idempotency_Key=key)
+        while len(self._opened) >= REMEMBERED:
+            del self._opened[next(iter(self._opened))]
+        self._opened[key] = opened["id"]
         return self._done(request, "opened", opened["id"])
+
+    async def _running_now(self, archive: ArchiveAs, form: Mapping[str, str]) -> set[str]:
+        """The transfers of a number to a hospital that are open."""
+        found, city = await asyncio.gather(archive.patient(form.get("number", "")), archive.city())
+        return {transfer["id"] for transfer in _open_between(found, city, form.get("to", ""))} if found else set()
 
     # Receiving
 
@@ -170,8 +201,9 @@ class TransfersPage:
         if form.get("sure") != "yes":
             _, asked = await question(archive, transfer, number)
             if asked.doubts:
-                return seen(self._pages.door.sealed_path(QUESTION, {"transfer": transfer, "number": number}))
-        await archive.do("PUT", f"/transfers/{transfer}/receiving-patient", {"id": number})
+                asked_about = {"transfer": transfer, "number": number, "state": form.get("state", "")}
+                return seen(self._pages.door.sealed_path(QUESTION, asked_about))
+        await archive.do("PUT", f"/transfers/{transfer}/receiving-patient", {"id": number}, **_as_seen(form))
         await anyio.to_thread.run_sync(self._on_accepted, transfer)
         return self._done(request, "accepted", transfer)
 
@@ -181,18 +213,18 @@ class TransfersPage:
         archive = self._pages.archive(person)
         (transfer, asked), city = await asyncio.gather(question(archive, form["transfer"], form["number"]), archive.city())
         return self._pages.show(
-            request, person, "accept_confirm.html", transfer=transfer, number=form["number"], asked=asked,
-            from_name=city.name(transfer["from"]),
+            request, person, "accept_confirm.html", transfer=transfer | {"state": form["state"]},
+            number=form["number"], asked=asked, from_name=city.name(transfer["from"]),
         )  # fmt: skip
 
     async def _take_back(self, request: Request, __: Person, archive: ArchiveAs, form: Mapping[str, str]) -> Response:
-        await archive.do("DELETE", f"/transfers/{_transfer(form)}/receiving-patient")
+        await archive.do("DELETE", f"/transfers/{_transfer(form)}/receiving-patient", **_as_seen(form))
         return self._done(request, "taken-back", _transfer(form))
 
     # Running
 
     async def _end(self, request: Request, __: Person, archive: ArchiveAs, form: Mapping[str, str]) -> Response:
-        await archive.do("DELETE", f"/transfers/{_transfer(form)}")
+        await archive.do("DELETE", f"/transfers/{_transfer(form)}", **_as_seen(form))
         return self._done(request, "ended", _transfer(form))
 
     async def _extend(self, request: Request, person: Person, archive: ArchiveAs, form: Mapping[str, str]) -> Response:
@@ -204,7 +236,7 @@ class TransfersPage:
             return await self._shown(request, person, 400, form, EXTEND_BY)
         else:
             until = last_day(form["until"])
-        await archive.do("PATCH", f"/transfers/{transfer}", {"expires_at": end_of_day(until)})
+        await archive.do("PATCH", f"/transfers/{transfer}", {"expires_at": end_of_day(until)}, **_as_seen(form))
         return self._done(request, "extended", transfer)
 
     # What was done
@@ -223,24 +255,45 @@ class TransfersPage:
         transfer = await archive.maybe(f"/transfers/{name}")
         if transfer is None:
             return None
+        facts, known = await self._facts(archive, city, transfer)
+        others = [
+            other for other in (*open_now, *known)
+            if other["id"] != name and other["status"] == "active" and _of_same(other, transfer)
+        ]  # fmt: skip
+        return Told(DONE[what], facts, STILL_OPEN if what == "ended" and others else "")
+
+    async def _changed(self, archive: ArchiveAs, name: str) -> Told:
+        """What a transfer is now. Raises ArchiveRefusalError."""
+        transfer, city = await asyncio.gather(archive.get(f"/transfers/{name}"), archive.city())
+        accepted = "accepted" if "accepted_at" in transfer else "sent" if transfer["from"] == city.own else "waiting"
+        facts, _ = await self._facts(archive, city, transfer)
+        facts["number"] = str(transfer.get("receiving_patient", transfer["patient"])["id"])
+        return Told(CHANGED[accepted if transfer["status"] == "active" else transfer["status"]], facts)
+
+    async def _facts(
+        self, archive: ArchiveAs, city: City, transfer: Mapping[str, Any]
+    ) -> tuple[dict[str, str], list[dict[str, Any]]]:
+        """(what of a transfer stands in words, the patient's transfers that are known by our number)."""
         sent = transfer["from"] == city.own
         ours = transfer["patient"] if sent else transfer.get("receiving_patient", transfer["patient"])
         found, theirs = await archive.patients([ours, {} if sent else transfer["patient"]])  # ours is found by it a little later
         known = next((person_name(each["patient"]["name"]) for each in (found, theirs) if each and each["patient"]["name"]), "")
-        others = [
-            other for other in (*open_now, *(found["transfers"] if found else ()))
-            if other["id"] != name and other["status"] == "active" and _of_same(other, transfer)
-        ]  # fmt: skip
         facts = {
             "patient": known or str(ours["id"]), "number": str(ours["id"]), "until": last_day_of(transfer).strftime("%d/%m/%Y"),
             "hospital": city.name(transfer["to"] if sent else transfer["from"]),
         }  # fmt: skip
-        return Told(DONE[what], facts, STILL_OPEN if what == "ended" and others else "")
+        return facts, found["transfers"] if found else []
 
     # What is shown
 
     async def _shown(
-        self, request: Request, person: Person, status: int = 200, form: Mapping[str, str] | None = None, message: str = ""
+        self,
+        request: Request,
+        person: Person,
+        status: int = 200,
+        form: Mapping[str, str] | None = None,
+        message: str = "",
+        facts: Mapping[str, str] | None = None,
     ) -> Response:
         archive = self._pages.archive(person)
         city = await archive.city()
@@ -255,7 +308,7 @@ class TransfersPage:
         typed = form if form.get("act") in ("look", "open") else {}
         return self._pages.show(
             request, person, "transfers.html", status,
-            city=city, message=message, beside=beside, evidence=EVIDENCE, more_days=MORE_DAYS,
+            city=city, message=message, facts=facts or {}, beside=beside, evidence=EVIDENCE, more_days=MORE_DAYS,
             done=await self._told(archive, city, cookie, open_now) if cookie else None,
             form={name: typed.get(name, "") for name in ("number", "to", "reason", "until")}, today=today().isoformat(),
             default_until=last_day("").isoformat(), tried=tried, typed_number=form.get("number", ""),
@@ -346,6 +399,18 @@ def _of_same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
         return {(number["issuer"], number["id"]) for number in named if number}
 
     return {one["from"], one["to"]} == {other["from"], other["to"]} and not numbers(one).isdisjoint(numbers(other))
+
+
+def _open_between(found: Mapping[str, Any], city: City, to: str) -> list[dict[str, Any]]:
+    """The transfers of a patient to a hospital that are open."""
+    both = (city.own, to)
+    return [each for each in found["transfers"] if each["status"] == "active" and (each["from"], each["to"]) == both]
+
+
+def _as_seen(form: Mapping[str, str]) -> dict[str, str]:
+    """The header by which nothing is done to a transfer that has changed since the form was made (RFC 9110 13.1.1)."""
+    state = form.get("state", "")
+    return {"If_Match": f'"{state}"'} if STATE.fullmatch(state) else {}
 
 
 def _transfer(form: Mapping[str, str]) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 from itertools import product
+from typing import Any
 
 import pytest
 
-from chalicelib.domain.errors import BadRequest, Conflict, Forbidden, NotFound
+from chalicelib.domain.errors import BadRequest, Conflict, Forbidden, NotFound, PreconditionFailed
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Table
 from chalicelib.domain.rfc3339 import iso
@@ -394,3 +395,58 @@ def test_a_reading_that_begins_after_the_acceptance_was_taken_back_sees_nothing(
 
     interleave(world.table, [take_back, read], choices)
     assert not any(seen_after)
+
+
+# Who acts on what they saw ----------------------------------------------------------------------------------------
+
+
+def _asked(api: Api, transfer: str, act: str, if_match: str | None) -> tuple[int, dict[str, Any]]:
+    who, method, path, body = {
+        "accept": (B, "PUT", "/receiving-patient", {"id": "9"}),
+        "accept otherwise": (B, "PUT", "/receiving-patient", {"id": "10"}),
+        "take back": (B, "DELETE", "/receiving-patient", None),
+        "extend": (A, "PATCH", "", {"expires_at": iso(api.world.now + timedelta(days=400))}),
+        "end": (B, "DELETE", "", None),
+    }[act]
+    headers = {} if if_match is None else {"If-Match": if_match}
+    answer = api.call(who, method, "/transfers/{transfer}" + path, body=body, headers=headers, transfer=transfer)
+    return answer.status, answer.json
+
+
+@pytest.mark.parametrize("act", ["accept", "take back", "extend", "end"])
+@pytest.mark.parametrize("since", ["accept", "extend", "take back", "end"])
+def test_who_says_how_a_transfer_was_does_nothing_once_it_is_another_way(api: Api, since: str, act: str) -> None:
+    world = api.world
+    transfer = discharged(world)
+    if since == "take back":
+        world.accept(B, transfer, "10")
+    seen = f'"{world.transfer(B, transfer)["state"]}"'
+    assert _asked(api, transfer, {"accept": "accept otherwise"}.get(since, since), seen)[0] == 200
+    before = world.transfer(B, transfer)
+    told = {
+        kind: entries(world, kind, A)
+        for kind in ("transfer-accepted", "transfer-acceptance-ended", "transfer-extended", "transfer-ended")
+    }
+    status, problem = _asked(api, transfer, act, seen)
+    assert (status, problem["type"]) == (412, "urn:contenitore:problem:precondition-failed")
+    assert world.transfer(B, transfer) == before
+    assert {kind: entries(world, kind, A) for kind in told} == told
+    now = f'"0", W/"x" , "{before["state"]}"'
+    assert _asked(api, transfer, "end", now)[0] == 200
+
+
+def test_who_does_not_say_how_it_was_acts_as_ever_and_an_expired_one_is_another(api: Api) -> None:
+    world = api.world
+    transfer = discharged(world)
+    for act in ("accept", "accept otherwise", "accept"):
+        assert _asked(api, transfer, act, None)[0] == 200
+    assert _asked(api, transfer, "extend", "*")[0] == 200
+    seen = f'"{world.transfer(B, transfer)["state"]}"'
+    world.now += timedelta(days=500)
+    asked = world.table, world.caller(B), transfer, world.now, world.act, world.tell
+    with pytest.raises(PreconditionFailed):
+        transfers.end_transfer(*asked, seen)
+    assert world.transfer(B, transfer)["status"] == "expired"
+    for _ in range(2):
+        assert transfers.end_transfer(*asked).to_json()["status"] == "revoked"
+    assert entries(world, "transfer-ended", A) == 1

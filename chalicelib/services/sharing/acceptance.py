@@ -21,7 +21,15 @@ from chalicelib.services import access
 from chalicelib.services.access import LoadedPatient
 from chalicelib.services.identity import linking
 from chalicelib.services.registry import Caller
-from chalicelib.services.sharing.transfers import OVER, ShownTransfer, change_writes, entries, entry, get_transfer
+from chalicelib.services.sharing.transfers import (
+    OVER,
+    ShownTransfer,
+    change_writes,
+    check_unchanged,
+    entries,
+    entry,
+    get_transfer,
+)
 
 _ATTEMPTS = 5
 BASIS = "transfer"
@@ -29,17 +37,25 @@ BASIS = "transfer"
 
 
 def accept(
-    table: Table, caller: Caller, transfer_id: str, body: object, now: datetime, act: Act, record: Recorder
+    table: Table,
+    caller: Caller,
+    transfer_id: str,
+    body: object,
+    now: datetime,
+    act: Act,
+    record: Recorder,
+    if_match: str | None = None,
 ) -> ShownTransfer:
     """The receiver accepts the patient, under the number of its own that `body` names, or that is linked already.
 
     Naming another number undoes the first. Raises Forbidden, BadRequest, NotFound; Conflict for a transfer that is over, where
     the codici fiscali differ, for a national code that is not known to be the patient's, and, with their count, where not just
-    one number is linked.
+    one number is linked; PreconditionFailed.
     """
     transfer = _received(table, caller, transfer_id, "accepts the patient")
     named = _named(caller, body)
     for _ in range(_ATTEMPTS):
+        check_unchanged(transfer, if_match, now)
         if transfer.status(now) != "active":
             raise Conflict(OVER)
         known = _known(table, [transfer])[transfer.patient.hash]
@@ -61,13 +77,16 @@ def accept(
     raise TryAgain("The transfer was changed at the same moment. Please look, and send it again.")
 
 
-def take_back(table: Table, caller: Caller, transfer_id: str, now: datetime, act: Act, record: Recorder) -> ShownTransfer:
+def take_back(
+    table: Table, caller: Caller, transfer_id: str, now: datetime, act: Act, record: Recorder, if_match: str | None = None
+) -> ShownTransfer:
     """The receiver takes its acceptance back, from the next request on, and with it the link that nothing else made.
 
-    Again: the same answer. Raises Forbidden, NotFound; Conflict for a transfer that is over.
+    Again: the same answer. Raises Forbidden, NotFound; Conflict for a transfer that is over; PreconditionFailed.
     """
     transfer = _received(table, caller, transfer_id, "takes its acceptance back")
     for _ in range(_ATTEMPTS):
+        check_unchanged(transfer, if_match, now)
         if transfer.status(now) != "active":
             raise Conflict(OVER)
         known = _known(table, [transfer])[transfer.patient.hash]

@@ -10,7 +10,7 @@ from hashlib import sha256
 
 from chalicelib.domain import identifiers, keys, transfers
 from chalicelib.domain.audit import Act, Entry, Kind, Recorder
-from chalicelib.domain.errors import BadRequest, Conflict, Forbidden, NotFound, TryAgain
+from chalicelib.domain.errors import BadRequest, Conflict, Forbidden, NotFound, PreconditionFailed, TryAgain
 from chalicelib.domain.fields import fields
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.json_object import JsonObject
@@ -48,6 +48,7 @@ class ShownTransfer:
             "opened_at": iso(transfer.opened_at),
             "expires_at": iso(transfer.expires_at),
             "reason": transfer.reason,
+            "state": transfer.state(self.at),
         }
         if transfer.proposed is not None:
             answer["proposed_patient"] = transfer.proposed.to_item()
@@ -110,9 +111,21 @@ def get_transfer(table: Table, caller: Caller, transfer_id: str) -> Transfer:
     return transfer
 
 
-def end_transfer(table: Table, caller: Caller, transfer_id: str, now: datetime, act: Act, record: Recorder) -> ShownTransfer:
-    """End a transfer, from the next request on. Either party may; again gives the same answer. One write."""
+def check_unchanged(transfer: Transfer, if_match: str | None, now: datetime) -> None:
+    """Raises PreconditionFailed for a transfer that is not as the caller saw it."""
+    if not transfer.matches(if_match, now):
+        raise PreconditionFailed
+
+
+def end_transfer(
+    table: Table, caller: Caller, transfer_id: str, now: datetime, act: Act, record: Recorder, if_match: str | None = None
+) -> ShownTransfer:
+    """End a transfer, from the next request on. Either party may; again gives the same answer. One write.
+
+    Raises NotFound; PreconditionFailed.
+    """
     transfer = get_transfer(table, caller, transfer_id)
+    check_unchanged(transfer, if_match, now)
     end = Item(keys.transfer_facts(transfer.id), keys.END, {"at": iso(now), "by": caller.member.id, "actor": caller.actor})
     if transfer.ended or act([PutNew(end)], *entries(Kind.TRANSFER_ENDED, transfer, transfer.receiving)):
         record(entry(Kind.READ, transfer))
@@ -120,17 +133,26 @@ def end_transfer(table: Table, caller: Caller, transfer_id: str, now: datetime, 
 
 
 def extend_transfer(
-    table: Table, caller: Caller, transfer_id: str, body: object, now: datetime, act: Act, record: Recorder
+    table: Table,
+    caller: Caller,
+    transfer_id: str,
+    body: object,
+    now: datetime,
+    act: Act,
+    record: Recorder,
+    if_match: str | None = None,
 ) -> ShownTransfer:
     """Let a transfer last longer; the same expiry again changes nothing. Sender only.
 
-    Raises NotFound, Forbidden, BadRequest for an earlier expiry or one too far, Conflict for one that is over.
+    Raises NotFound, Forbidden, BadRequest for an earlier expiry or one too far, Conflict for one that is over,
+    PreconditionFailed.
     """
     transfer = get_transfer(table, caller, transfer_id)
     if caller.member.id != transfer.sender:
         raise Forbidden("Only the sender extends a transfer; either party ends it.")
     said = fields(body, ("expires_at",), ("expires_at",))
     for _ in range(_ATTEMPTS):
+        check_unchanged(transfer, if_match, now)
         if transfer.status(now) != "active":
             raise Conflict(OVER)
         extended = transfer.extended(transfers.later_expiry(transfer, said["expires_at"]))

@@ -36,7 +36,7 @@ def registry(doors: Doors, browser: Browser) -> Iterator[dict[str, Page]]:
     for context in contexts:
         context.close()
     for watch in watches:
-        watch.expect("404", "409", "400")
+        watch.expect("404", "409", "400", "412")
         watch.check()
 
 
@@ -200,6 +200,69 @@ def test_a_transfer_is_extended_and_ended_here(doors: Doors, patient: Patient, r
     card.get_by_role("button", name="Termina trasferimento").click()
     expect(page.get_by_role("status")).to_contain_text("terminato")
     assert client.get(f"/transfers/{transfer}").json()["status"] == "revoked"
+
+
+def test_who_acts_on_a_page_of_before_does_nothing_and_is_told_what_the_transfer_is_now(
+    doors: Doors, patient: Patient, registry
+) -> None:
+    """Two pages of one office, or two of its people: the second one's form is of what was there when its page was made."""
+    patient.arrives()
+    transfer = patient.transferred()
+    page = registry[MAUGERI]
+    maugeri, san_matteo = doors.city.client(MAUGERI), doors.city.client(SAN_MATTEO)
+    card = page.get_by_role("listitem").filter(has_text=patient.number)
+    told = page.get_by_role("alert")
+    path = f"/transfers/{transfer}"
+
+    page.reload()
+    card.get_by_label("Numero paziente locale").fill(f"MY{patient.unique}")
+    card.get_by_role("button", name="Accetta", exact=True).click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("È la stessa persona?")
+    assert maugeri.put(f"{path}/receiving-patient", json={"id": f"MX{patient.unique}"}).ok
+    page.get_by_role("button", name="È la stessa persona").click()
+    expect(told).to_contain_text("Non è stato fatto nulla: il trasferimento di Bianchi Ada è cambiato")
+    expect(told).to_contain_text(f"accettato con il numero MX{patient.unique}")
+    expect(told).to_be_focused()
+    assert maugeri.get(path).json()["receiving_patient"]["id"] == f"MX{patient.unique}"
+
+    assert maugeri.put(f"{path}/receiving-patient", json={"id": patient.elsewhere}).ok
+    received = page.get_by_role("region", name="Pazienti ricevuti").get_by_role("listitem").filter(has_text=f"MX{patient.unique}")
+    received.get_by_text("Paziente sbagliato…").click()
+    received.get_by_role("button", name="Annulla accettazione").click()
+    expect(told).to_contain_text(f"accettato con il numero {patient.elsewhere}")
+    assert "accepted_at" in maugeri.get(path).json()
+
+    sender = registry[SAN_MATTEO]
+    sender.reload()
+    sent = sender.get_by_role("region", name="Pazienti inviati").get_by_role("listitem").filter(has_text=patient.number)
+    later = (datetime.fromisoformat(san_matteo.get(path).json()["expires_at"]) + timedelta(days=7)).isoformat()
+    assert san_matteo.patch(path, json={"expires_at": later}).ok
+    sent.get_by_role("button", name="+7 giorni").click()
+    expect(sender.get_by_role("alert")).to_contain_text("Non è stato fatto nulla")
+    assert datetime.fromisoformat(san_matteo.get(path).json()["expires_at"]) == datetime.fromisoformat(later)
+
+    assert maugeri.delete(path).ok
+    sent.get_by_text("Termina…").click()
+    sent.get_by_role("button", name="Termina trasferimento").click()
+    expect(sender.get_by_role("alert")).to_contain_text("Bianchi Ada era già terminato. Con: ")
+    expect(sender.get_by_role("status")).to_have_count(0)
+
+
+def test_a_transfer_that_somebody_else_opened_meanwhile_is_shown_before_a_second_one_is(
+    doors: Doors, patient: Patient, registry
+) -> None:
+    patient.arrives()
+    page = registry[SAN_MATTEO]
+    open_transfer(page, patient)
+    expect(page.get_by_role("button", name="Conferma")).to_be_visible()
+    patient.transferred()
+    page.get_by_role("button", name="Conferma").click()
+    expect(page.get_by_role("alert")).to_contain_text("è già aperto")
+    mine = {"direction": "outgoing", "patient": patient.number}
+    assert len(doors.city.client(SAN_MATTEO).get("/transfers", params=mine).json()["transfers"]) == 1
+    page.get_by_role("button", name="Apri comunque").click()
+    expect(page.get_by_role("status")).to_contain_text("Bianchi Ada è aperto")
+    assert len(doors.city.client(SAN_MATTEO).get("/transfers", params=mine).json()["transfers"]) == 2
 
 
 @pytest.mark.parametrize("language", ["it", "en"])

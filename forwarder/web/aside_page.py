@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,9 @@ from forwarder.web.identity import Person, RefusedError, Role
 from forwarder.web.pages import N_, Pages, seen
 
 PATH = "/queue"
+PLACE = re.compile(r"[0-9]{1,9}")
 SHOWN = 200
+"""Of each list on the page; a link leads to what is beyond them."""
 DONE = {
     "retried": N_("It is tried again."),
     "discarded": N_("It was let go of: the forwarder no longer has it."),
@@ -34,6 +38,28 @@ RECALLS = {
     "no-longer-shared": N_("the patient objected, or it is protected"),
     "transfer-ended": N_("the transfer ended; nothing has to be done"),
 }
+
+
+@dataclass(frozen=True)
+class Part:
+    """What is shown of a list: the `rows` from the place `first` on (from 0), and how many there are in all."""
+
+    rows: Sequence[Any]
+    first: int
+    count: int
+
+    @property
+    def next(self) -> int:
+        """Where the list goes on; 0: it does not."""
+        beyond = self.first + len(self.rows)
+        return beyond if beyond < self.count else 0
+
+
+def part(found: Sequence[Any], first: str) -> Part:
+    """What is shown of a list from a place on; of one that has become shorter its last part."""
+    asked = int(first) if PLACE.fullmatch(first) else 0
+    place = asked if asked < len(found) else max(0, len(found) - SHOWN)
+    return Part(found[place : place + SHOWN], place, len(found))
 
 
 class AsidePage:
@@ -52,7 +78,7 @@ class AsidePage:
 
     async def show(self, request: Request, person: Person) -> Response:
         """200."""
-        found = await anyio.to_thread.run_sync(self._found)
+        found = await anyio.to_thread.run_sync(self._found, request.query_params)
         language = self._pages.language(request)
         return self._pages.show(
             request, person, "queue.html", **found, words=texts(language), recall_words=RECALLS, now=time.time(),
@@ -78,13 +104,12 @@ class AsidePage:
         )
         return seen(PATH, done=done)
 
-    def _found(self) -> dict[str, Any]:
-        aside = admin.rejected(self._folder)
-        return {
-            "aside": aside[:SHOWN], "aside_count": len(aside), "recalls": admin.recalls(self._folder)[:SHOWN],
-            "adt": admin.adt_waiting(self._folder)[:SHOWN],
-            "deliveries": admin.deliveries_aside(self._folder),
+    def _found(self, asked: Mapping[str, str]) -> dict[str, Any]:
+        lists: dict[str, Sequence[Any]] = {
+            "aside": admin.rejected(self._folder), "recalls": admin.recalls(self._folder), "adt": admin.adt_waiting(self._folder),
         }  # fmt: skip
+        shown = {name: part(found, asked.get(name, "")) for name, found in lists.items()}
+        return {**shown, "deliveries": admin.deliveries_aside(self._folder)}
 
     def _retry(self, form: Mapping[str, str]) -> str:
         admin.retry(self._folder, [form.get("digest", "")])

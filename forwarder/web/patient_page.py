@@ -33,6 +33,7 @@ CODICE_FISCALE = re.compile(
 )
 CODICE_FISCALE_ISSUER = "2.16.840.1.113883.2.9.4.3.2"
 DECLARED = "declared"
+CURSOR = re.compile(r"[A-Za-z0-9_-]{1,200}")
 FOUND_SECONDS, AGAIN_SECONDS = 5.0, 0.3
 DONE = {
     "linked": N_("The two numbers are the same patient's from now on."),
@@ -135,9 +136,13 @@ class PatientPage:
 
     async def _started(self, request: Request, person: Person, status: int = 200, message: str = "") -> Response:
         archive = self._pages.archive(person)
-        reviews = (await archive.get("/emergency-access"))["reviews"] if Role.PRIVACY in person.roles else []
+        after = request.query_params.get("reviews", "")
+        reviews: dict[str, Any] = {"reviews": []}
+        if Role.PRIVACY in person.roles:
+            reviews = await archive.get("/emergency-access", cursor=after if CURSOR.fullmatch(after) else "")
         return self._pages.show(
-            request, person, "patients.html", status, message=message, reviews=reviews, city=await archive.city(),
+            request, person, "patients.html", status, message=message, reviews=reviews["reviews"],
+            beyond=reviews.get("next", ""), earlier=bool(after), city=await archive.city(),
             done=DONE.get(request.query_params.get("done", "")),
         )  # fmt: skip
 

@@ -33,11 +33,11 @@ def proposals(connection: sqlite3.Connection) -> list[Proposal]:
     return [Proposal(row[0], row[1], tuple(json.loads(row[2])), tuple(json.loads(row[3])), row[4]) for row in rows]
 
 
-def waiting_for_a_person(connection: sqlite3.Connection) -> list[dict[str, Any]]:
-    """Acts that were held or that the archive refused, the oldest first: without anything of the patient."""
+def waiting_for_a_person(connection: sqlite3.Connection, most: int = -1) -> list[dict[str, Any]]:
+    """Acts that were held or that the archive refused, the oldest first, all or so many: without anything of the patient."""
     rows = connection.execute(
         "SELECT seq, kind, actor, state, reason, since FROM adt_acts WHERE state IN ('held', 'aside') ORDER BY seq LIMIT ?",
-        (MOST_LISTED,),
+        (most,),
     )
     return [dict(row) for row in rows]
 
@@ -89,7 +89,7 @@ def summary(connection: sqlite3.Connection) -> dict[str, Any]:
         "SELECT count(*) FROM adt_acts WHERE state = 'held' AND reason = ?", (TOO_MANY,)
     ).fetchone()[0]
     found["proposals"] = connection.execute("SELECT count(*) FROM adt_proposals").fetchone()[0]
-    found["for_a_person"] = waiting_for_a_person(connection)
+    found["for_a_person"] = waiting_for_a_person(connection, MOST_LISTED)
     found["unknown_destinations"] = [
         {"code": row["code"], "count": row["count"], "last_at": row["last_at"]}
         for row in connection.execute("SELECT code, count, last_at FROM adt_counts WHERE code != '' ORDER BY last_at DESC, code")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import socket
+import tomllib
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,8 @@ import requests
 from pydicom import Dataset
 from pynetdicom import AE
 
+from forwarder.spool.journal import connect
+from forwarder.web.aside_page import SHOWN
 from tests.forwarder.images import ct_slice
 from tests.harness import wait_until
 from tests.integration.door.doors import MAUGERI, MONDINO, SAN_MATTEO, Doors, Patient, Staff
@@ -74,6 +78,42 @@ def test_a_form_that_names_nothing_of_it_does_nothing(doors: Doors, conflict: st
         if not ("number" in fields and what in ("retry", "discard")):
             assert act(staff, what, **fields).status_code == 400, what
     assert requests.get(staff.door + "/status.json", timeout=60).json()["aside"] == before
+
+
+def test_of_hundreds_that_wait_all_are_counted_and_each_is_reached(doors: Doors) -> None:
+    """In a spool beside the city's: recalls and acts of ADT as its journal has them."""
+    staff = doors.staff(MONDINO, "luca", "admin", "registry")
+    staff.headers["Accept-Language"] = "en"
+    site = tomllib.loads(Path(doors.endpoints(MONDINO)["config"]).read_text())
+    waits = [(f"2.25.{place}", "maugeri", "withdrawn", 1e9 + place) for place in range(SHOWN + 1)]
+    acts = [("opening", f"N{place}", 2e9 + place) for place in range(2 * SHOWN + 1)]
+
+    def numbers(path: str) -> list[int]:
+        return list(
+            map(int, re.findall(r'value="release">\s*<input type="hidden" name="number" value="(\d+)"', staff.get(path).text))
+        )
+
+    with closing(connect(Path(site["spool"]["folder"]) / "journal.sqlite3")) as journal:
+        try:
+            journal.executemany("INSERT INTO deliver_recalls (study, owner, reason, since) VALUES (?, ?, ?, ?)", waits)
+            journal.executemany(
+                "INSERT INTO adt_acts (kind, number, visit, subject, cause, actor, content, state, reason, since)"
+                " VALUES (?, ?, '', 'maugeri', '', 'HL7 ADT^A03', '{}', 'held', 'too-many', ?)",
+                acts,
+            )
+            page = staff.get("/queue").text
+            assert f"To recall from our PACS ({len(waits)})" in page
+            assert f"waiting for a person ({len(acts)})" in page
+            assert "Shown: 1 to 200 of 201." in page and page.count("Show the next ones") == 2
+            shown = page.count("<td>2.25.") + staff.get("/queue?recalls=200").text.count("<td>2.25.")
+            assert shown == len(waits)
+            reached = [number for place in (0, 200, 400) for number in numbers(f"/queue?adt={place}")]
+            assert len(reached) == len(set(reached)) == len(acts) and reached == sorted(reached)
+            for place in ("401", "999999999", "-1", "x", "1e3"):
+                assert staff.get(f"/queue?adt={place}").status_code == 200
+        finally:
+            journal.execute("DELETE FROM deliver_recalls WHERE study LIKE '2.25.%'")
+            journal.execute("DELETE FROM adt_acts WHERE cause = '' AND subject = 'maugeri'")
 
 
 @pytest.mark.parametrize("roles", [(), ("registry", "radiology", "privacy")])

@@ -109,7 +109,7 @@ def search_row(summary: StudyView, found: Sequence[Face], number: int = 0) -> Se
     """
     computed: Attributes = {
         tags.StudyInstanceUID: {"vr": "UI", "Value": [summary.study_instance_uid]},
-        tags.ModalitiesInStudy: {"vr": "CS", "Value": list(summary.modalities)},
+        tags.ModalitiesInStudy: {"vr": "CS", **({"Value": list(summary.modalities)} if summary.modalities else {})},
         tags.SOPClassesInStudy: {"vr": "UI", "Value": list(summary.sop_classes)},
         tags.NumberOfStudyRelatedSeries: {"vr": "IS", "Value": [summary.series]},
         tags.NumberOfStudyRelatedInstances: {"vr": "IS", "Value": [summary.instances]},

@@ -80,6 +80,14 @@ def test_a_series_of_two_modalities_is_found_by_each(api: Api) -> None:
         assert found["00080061"]["Value"] == ["CT", "PT"]
 
 
+def test_a_study_of_no_modality_has_no_value_of_it(api: Api) -> None:
+    api.world.send(A, replaced(image("a1", STUDY), 0x00080060, "CS", "CT", b"  "))
+    api.world.settle()
+    (found,) = api.call(A, "GET", "/dicomweb/studies").json
+    assert found["00080061"] == {"vr": "CS"}, "PS3.18 F.2.5: what is empty has no Value"
+    assert api.call(A, "GET", "/dicomweb/studies", [("ModalitiesInStudy", "CT")]).json == []
+
+
 @pytest.mark.parametrize("written", [b"a1\0", b"a1\0\0\0\0", b"a1      ", b"a1\0 \0 ", b" a1 ", b"a1\0left over in a buffer"])
 def test_a_patient_id_with_a_nul_or_blanks_is_the_patients_number(api: Api, written: bytes) -> None:
     api.world.send(A, replaced(image("a1", STUDY), 0x00100020, "LO", "a1", written))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from hashlib import sha256
 from typing import Any
 
 from chalicelib.domain import keys
@@ -47,9 +48,10 @@ class Transfer:
         return "active" if now < self.expires_at else "expired"
 
     def state(self, now: datetime) -> str:
-        """What is another one after every change, by itself too: its version, and how it ended."""
-        status = self.status(now)
-        return str(self.version) if status == "active" else f"{self.version}-{status}"
+        """What is another one wherever it is another way, and the same where a change was undone without a trace."""
+        number = self.receiving.hash if self.receiving is not None else ""
+        accepted = iso(self.accepted_at) if self.accepted_at is not None else ""
+        return sha256("\n".join((self.status(now), iso(self.expires_at), accepted, number)).encode()).hexdigest()[:16]
 
     def matches(self, if_match: str | None, now: datetime) -> bool:
         """Whether it is as a caller saw it, by If-Match (RFC 9110 13.1.1); None: the caller does not say."""

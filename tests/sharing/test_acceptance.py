@@ -450,3 +450,14 @@ def test_who_does_not_say_how_it_was_acts_as_ever_and_an_expired_one_is_another(
     for _ in range(2):
         assert transfers.end_transfer(*asked).to_json()["status"] == "revoked"
     assert entries(world, "transfer-ended", A) == 1
+
+
+def test_the_state_that_is_shown_is_the_one_that_counts_once_the_link_of_an_acceptance_is_undone(api: Api) -> None:
+    world = api.world
+    transfer = discharged(world)
+    before = world.transfer(B, transfer)["state"]
+    world.accept(B, transfer, "9")
+    (link,) = [link for link in world.links(B, "9") if link["status"] == "confirmed"]
+    world.undo(B, "9", link["link"])
+    assert world.transfer(B, transfer)["state"] == before
+    assert _asked(api, transfer, "accept", f'"{before}"')[0] == 200

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from forwarder.hl7 import rtf
 from forwarder.hl7.message import RefusedMessage, Segment
 
 TEXT, PDF, CDA = "text/plain; charset=utf-8", "application/pdf", "application/hl7-cda+xml"
@@ -58,6 +59,9 @@ class Content:
     files: list[tuple[str, bytes]] = field(default_factory=list)
     states: set[str] = field(default_factory=set)
     left_out: list[tuple[str, RefusedMessage]] = field(default_factory=list)
+    rtfs: list[tuple[Segment, str]] = field(default_factory=list)  # files; where there is a text, they are most often the same
+    open_rtf: list[str] = field(default_factory=list)  # the beginning of one in a text, which goes on in the next OBX
+    open_groups: int = 0
 
     def narrate(self, name: str, text: str) -> None:
         """Take in a text under the name of its section."""
@@ -109,7 +113,9 @@ def read(segments: Sequence[Segment]) -> Content:
             found.states.add(state)
         if state in GONE:
             continue
-        if kind in TEXTS:
+        if kind in TEXTS and (found.open_rtf or _begins_rtf(obx, value)):
+            _take_rtf_line(found, obx, value)
+        elif kind in TEXTS:
             found.narrate(obx.value(3, 2), obx.unescape(_lines(obx, value)))
         elif kind in POINTERS:
             refusal = RefusedMessage(
@@ -119,7 +125,38 @@ def read(segments: Sequence[Segment]) -> Content:
         else:
             for repetition in value.split(obx.delimiters.repetition):
                 _take_file(found, obx, repetition)
+    if found.open_rtf and obx is not None:
+        _take_rtf(found, obx, "".join(found.open_rtf))
+    narrated = found.narrated
+    for of, document in found.rtfs:
+        _take_rtf(found, of, "" if narrated else document)
     return found
+
+
+def _take_rtf_line(found: Content, obx: Segment, value: str) -> None:
+    """RTF in a text, perhaps in several: it goes on until its groups are closed. Few senders escape what of it means something in
+    HL7."""
+    mark = obx.delimiters.escape
+    if f"{mark}E{mark}" in value:
+        value = obx.unescape(value.replace(obx.delimiters.repetition, "\n"))
+    found.open_rtf += [value if found.open_rtf else value.lstrip(), "\n"]
+    found.open_groups += rtf.groups(value)
+    if found.open_groups <= 0:
+        whole, found.open_rtf, found.open_groups = "".join(found.open_rtf), [], 0
+        _take_rtf(found, obx, whole)
+
+
+def _begins_rtf(obx: Segment, value: str) -> bool:
+    return value.lstrip().startswith("{") and obx.unescape(value).lstrip().startswith(rtf.BEGIN)
+
+
+def _take_rtf(found: Content, obx: Segment, document: str) -> None:
+    """The text of a document in RTF, or its name among what is left out."""
+    try:
+        found.narrate(obx.value(3, 2), rtf.read(document))
+    except rtf.UnreadableRtf:
+        said = "OBX-5 holds RTF whose text cannot be told for certain, or that stands beside a text."
+        found.left_out.append((_name(obx, "RTF"), RefusedMessage("AE", 102, said, "OBX", obx.number, _VALUE)))
 
 
 def _take_note(found: Content, nte: Segment, obx: Segment | None) -> None:
@@ -219,6 +256,8 @@ def _take_file(found: Content, obx: Segment, repetition: str) -> None:
         found.files.append((PDF, content))
     elif b"ClinicalDocument" in content[:8192] and b"urn:hl7-org:v3" in content[:8192]:
         found.files.append((CDA, content))
+    elif content.startswith(rtf.BEGIN.encode()):
+        found.rtfs.append((obx, content.decode("cp1252", "replace")))
     elif (text := _plain(obx, content)) and (kinds & {"TEXT", "TX", "PLAIN", "TXT"}) and not kinds & {"RTF", "HTML", "XML"}:
         found.narrate(obx.value(3, 2), text)
     else:

@@ -425,6 +425,28 @@ def test_beside_a_pdf_alone_a_text_names_what_is_left_out():
     assert (note.content, pdf.content) == (b"[Allegato non trasmesso: Immagine (JPEG)]", ris.pdf())
 
 
+WORDS = r"{\rtf1\ansi{\fonttbl{\f0 Arial;}}\f0 Nodulo 3\'965 mm, ~10{\super 3}\par Stabile.}"
+
+
+@pytest.mark.parametrize(
+    "obx",
+    [
+        (f"TX|1||{WORDS}",), (f"FT|1||{WORDS.replace(chr(92), chr(92) + 'E' + chr(92)).replace('~', chr(92) + 'R' + chr(92))}",),
+        (f"TX|1||{WORDS[:40]}", f"TX|1||{WORDS[40:]}"), (f"ED|1||^text^rtf^Base64^{base64.b64encode(WORDS.encode()).decode()}",),
+    ],
+)  # fmt: skip
+def test_rtf_is_read_as_the_text_that_it_shows(obx: tuple[str, ...]):
+    assert text_of(*(f"OBX|{number}|{value}||||||F" for number, value in enumerate(obx, 1))) == "Nodulo 3–5 mm, ~10^3\nStabile."
+
+
+def test_rtf_whose_text_cannot_be_told_is_named_beside_another_text_and_refused_alone():
+    struck = "OBX|2|TX|2^Aggiunta||" + WORDS.replace(r"\par", r"\strike") + "||||||F"
+    assert text_of("OBX|1|TX|1^Referto||Buono.", struck) == "Buono.\n\n[Allegato non trasmesso: Aggiunta (RTF)]"
+    for alone in (struck, struck.replace("}|", "|")):
+        with pytest.raises(RefusedMessage):
+            text_of(alone)
+
+
 JPEG, RTF = base64.b64encode(b"\xff\xd8\xff\xe0xx").decode(), base64.b64encode(b"{\\rtf1 x}").decode()
 
 
@@ -447,7 +469,7 @@ def test_a_good_text_goes_and_names_the_attachment_that_cannot_be_used(obx: str,
     assert report.content is not None
     assert report.content.decode() == (f"Buono.\n\n[Allegato non trasmesso: {named}]" if named else "Buono.")
     assert [(left.segment, left.number) for left in reading.left_out] == ([("OBX", 2)] if named else [])
-    if named:
+    if named and "rtf" not in obx:
         with pytest.raises(RefusedMessage):  # alone it is no report
             read(message("OBR|1|P|F|^RX", f"ZDS|{STUDY}", f"OBX|2|{obx}||||||F"))
 

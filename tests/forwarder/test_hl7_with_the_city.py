@@ -379,6 +379,13 @@ def test_a_preliminary_of_a_time_does_not_displace_the_final_of_the_same_day(up:
     assert up.standing() == ["Definitivo."]
 
 
+def test_rtf_and_the_notes_behind_it_are_text_at_the_other_hospital(up: Case):
+    up.image()
+    assert up.send(up.oru(r"{\rtf1\ansi Perch\'e9\par 10{\super 3}}") + b"NTE|1||Avvisato il reparto.\r") == ["AA"]
+    up.settled(1)
+    assert [text for *_, text in until(up.seen)] == ["Perché\n10^3\nAvvisato il reparto."]
+
+
 def test_a_report_is_never_attached_to_another_patients_study(up: Case):
     up.image(patient="SOMEBODY-ELSE")
     assert up.send(up.oru("Di un altro."), up.oru("Di un altro.", study="", accession=up.accession, order="F-2")) == ["AA", "AA"]

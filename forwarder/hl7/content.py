@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from forwarder.hl7 import rtf
 from forwarder.hl7.message import RefusedMessage, Segment
 
+LARGEST = 4_400_000  # bytes of one document, as the archive takes it
 TEXT, PDF, CDA = "text/plain; charset=utf-8", "application/pdf", "application/hl7-cda+xml"
 GONE = frozenset({"D", "X", "W"})
 TEXTS, FILES, POINTERS = frozenset({"TX", "FT", "ST"}), frozenset({"ED"}), frozenset({"RP"})
@@ -252,7 +253,10 @@ def _take_file(found: Content, obx: Segment, repetition: str) -> None:
     except RefusedMessage as refusal:
         found.left_out.append((_name(obx, "illeggibile"), refusal))
         return
-    if content.startswith(b"%PDF-") and b"%%EOF" in content[-2048:]:
+    if len(content) > LARGEST:
+        large = RefusedMessage("AE", 207, f"A document has more than {LARGEST} bytes.", "OBX", obx.number, _VALUE)
+        found.left_out.append((_name(obx, "troppo grande"), large))
+    elif content.startswith(b"%PDF-") and b"%%EOF" in content[-2048:]:
         found.files.append((PDF, content))
     elif b"ClinicalDocument" in content[:8192] and b"urn:hl7-org:v3" in content[:8192]:
         found.files.append((CDA, content))

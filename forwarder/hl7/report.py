@@ -15,11 +15,10 @@ from dataclasses import dataclass, field
 from forwarder.config import Hl7Config
 from forwarder.header import is_uid
 from forwarder.hl7 import content as hl7_content
-from forwarder.hl7.content import GONE, names_study
+from forwarder.hl7.content import GONE, LARGEST, names_study
 from forwarder.hl7.message import RefusedMessage, Segment, parse
 from forwarder.hl7.moments import at_the_hospital, moment_of
 
-LARGEST = 4_400_000  # bytes of one document, as the archive takes it
 MOST = 100  # reports in one message
 KINDS = {("ORU", "R01"): "OBR", **{("MDM", f"T{number:02}"): "TXA" for number in range(1, 12)}}
 """What is taken, and the segment with which a group begins."""

@@ -290,6 +290,11 @@ def test_what_is_too_much_or_not_the_whole_is_refused(too_much: str):
     assert (caught.value.code, caught.value.condition) == ("AE", 207)
 
 
+def test_a_text_goes_and_names_the_document_that_is_too_large():
+    reports = read(ris.oru("Testo.", study=STUDY, documents=(ris.pdf("x" * 4_400_000), ris.pdf())))
+    assert [report.content for report in reports] == [b"Testo.\n\n[Allegato non trasmesso: Referto (troppo grande)]", ris.pdf()]
+
+
 def test_what_is_just_not_too_much_is_taken():
     (report,) = read(ris.oru("x" * 4_400_000, study=STUDY))
     assert len(report.content or b"") == 4_400_000

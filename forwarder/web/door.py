@@ -115,13 +115,17 @@ class Door:
         if request.headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
             raise RefusedError(403, "form-not-ours")
 
+    def lapsed(self, connection: HTTPConnection) -> Person | None:
+        """Whose session ended by itself in this browser: they are known no longer, and their forms are."""
+        return self.sessions.lapsed(self._got(connection, COOKIE))
+
     # Signing in
 
     async def sign_in(self, request: Request) -> Response:
         """To the identity provider, and from there back to the page that was asked for. Raises RefusedError."""
         assert self.provider is not None
         old = self._got(request, COOKIE)
-        again = self._got(request, AGAIN) is not None or self.sessions.lapsed(old)
+        again = self._got(request, AGAIN) is not None or self.sessions.lapsed(old) is not None
         cookie, session = self.sessions.signing_in(old)
         path = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         state = secrets.token_urlsafe(24)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gettext
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from functools import cache
 from importlib import resources
@@ -66,6 +67,9 @@ REASONS = {
     "archive-unreachable": N_("The archive cannot be reached now. Look in a minute whether what you did was done."),
 }  # fmt: skip
 
+WRITTEN = {"number": N_("Patient number"), "reason": N_("Reason"), "note": N_("Note")}
+"""What people write into forms, and would have to write again."""
+
 
 @cache
 def environment(language: str) -> Environment:
@@ -123,7 +127,9 @@ class Pages:
                 if person is None:
                     if self.door.provider is not None and request.method in ("GET", "HEAD"):
                         return await self.door.sign_in(request)
-                    raise RefusedError(401, "session-ended") if self.door.provider else self.door.unknown(request)
+                    if self.door.provider is not None:
+                        return await self._too_late(request)
+                    raise self.door.unknown(request)
                 if roles and not person.roles & set(roles):
                     raise RefusedError(403, "no-role")
                 answer = await handler(request, person)
@@ -147,7 +153,17 @@ class Pages:
     def refused(self, request: Request, error: RefusedError, person: Person | None = None) -> Response:
         """The page that says why not, and to whom."""
         reason = REASONS.get(error.reason, REASONS["not-found"])
-        return self.show(request, person, "refused.html", error.status, reason=reason, code=error.reason)
+        return self.show(request, person, "refused.html", error.status, reason=reason, code=error.reason, written={})
+
+    async def _too_late(self, request: Request) -> Response:
+        """401 for a form that comes after the session: what was written in it is kept nowhere, and stands on this page alone."""
+        left, written = self.door.lapsed(request), {}
+        if left is not None:
+            with suppress(RefusedError):
+                form = await self.form(request, left)
+                written = {label: form[name] for name, label in WRITTEN.items() if form.get(name)}
+        reason = REASONS["session-ended"]
+        return self.show(request, None, "refused.html", 401, reason=reason, code="session-ended", written=written)
 
     def show(self, request: Request, person: Person | None, template: str, status: int = 200, **values: Any) -> Response:
         """A page in the language of who asks."""

@@ -65,11 +65,11 @@ class Sessions:
             found.seen = self._clock()
             return found
 
-    def lapsed(self, cookie: str | None) -> bool:
-        """Whether it was a person's, who did not sign out."""
+    def lapsed(self, cookie: str | None) -> Person | None:
+        """Whose it was, who did not sign out."""
         with self._lock:
             found = self._all.get(_hashed(cookie or ""))
-            return found is not None and found.person is not None and self._over(found)
+            return found.person if found is not None and self._over(found) else None
 
     def _over(self, session: Session) -> bool:
         now, longest = self._clock(), self._longest if session.person else SIGN_IN_SECONDS

@@ -357,3 +357,27 @@ def test_a_message_at_which_the_forwarder_fails_is_answered_and_holds_up_nothing
             assert sender.send(adt("A01", WHO, authority="SM")).code == "AA"
         (shown,) = place.state()["adt"]["unreadable"]
         assert "its log says where" in str(shown["detail"])
+
+
+@pytest.mark.usefixtures("credentials")
+def test_an_admission_does_not_replace_the_number_under_which_a_person_accepted_meanwhile(
+    tmp_path: Path, refusing: tuple[FakeArchive, list[Reply]]
+):
+    """As after a line that was away: the transfer waited when this was decided on."""
+    archive, _ = refusing
+    waiting, put = archive.before, []
+
+    def before(method: str, path: str, body: bytes) -> Reply | None:
+        if method == "GET" and path == "/transfers/T1":
+            return Reply(200, json.dumps({"id": "T1", "receiving_patient": {"issuer": "2.2", "id": "ANOTHER"}, "state": "1"}))
+        if "/receiving-patient" in path:
+            put.append(path)
+        return waiting(method, path, body)
+
+    archive.before = before
+    place = place_of(tmp_path, archive.url)
+    with running(place.config()):
+        tell(place, "A01", WHO)
+        until(lambda: place.state()["adt"]["aside"] == 1)
+        assert [act["reason"] for act in place.state()["adt"]["for_a_person"]] == ["accepted-otherwise"]
+    assert not put

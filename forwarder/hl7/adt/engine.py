@@ -199,8 +199,14 @@ class Registration:
         return None, transfer
 
     def _accept(self, act: Act) -> tuple[str | None, str]:
-        path = f"/transfers/{act.subject}/receiving-patient"
-        answer = self._call("PUT", path, act, {"id": act.number}, (200, 400, 403, 404, 409))
+        """Accept, unless a person did under another number since this act was decided on."""
+        path = f"/transfers/{act.subject}"
+        found = _object(self._call("GET", path, act, None, (200, 404)))
+        named = found.get("receiving_patient")
+        if isinstance(named, dict) and named.get("id") != act.number:
+            return "accepted-otherwise", ""
+        seen = {"If-Match": f'"{found["state"]}"'} if "state" in found else {}
+        answer = self._call("PUT", f"{path}/receiving-patient", act, {"id": act.number}, (200, 400, 403, 404, 409, 412), **seen)
         return (None if answer.status == 200 else "acceptance-refused"), ""
 
     def _take_back(self, act: Act) -> tuple[str | None, str]:

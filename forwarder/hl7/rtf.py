@@ -21,6 +21,7 @@ _SIGNS = {
 _ESCAPED = {"~": " ", "-": "", "_": "-", "\r": "\n", "\n": "\n", "\\": "\\", "{": "{", "}": "}"}
 _CODECS = {"161": "cp1253", "162": "cp1254", "186": "cp1257", "204": "cp1251", "238": "cp1250"}
 """By what a font says of its characters; 0 and 1 are the document's own, 2 are symbols."""
+_FALLBACKS = frozenset("01234")
 _SYMBOLS = re.compile("symbol|dings", re.IGNORECASE)
 PICTURES = "[Immagini non trasmesse]"
 
@@ -78,7 +79,9 @@ class _Reader:
         elif name in ("nosupersub", "plain"):
             self.state = replace(self.state, raised=False)
         elif name == "uc":
-            self.state = replace(self.state, fallback=int(number or 1))
+            if number not in _FALLBACKS:
+                raise UnreadableRtf
+            self.state = replace(self.state, fallback=int(number))
         elif name == "u":
             self.write(chr(int(number or 0) % 0x10000))
             self.left = self.state.fallback
@@ -137,6 +140,6 @@ def read(rtf: str) -> str:
         raise UnreadableRtf from error
     if reader.groups or not rtf.startswith(BEGIN):
         raise UnreadableRtf
-    lines = [re.sub(r"(\s*\|\s*)+$", "", line).rstrip() for line in whole.splitlines()]
+    lines = [line.rstrip(" |\t") for line in whole.splitlines()]
     text = "\n".join(lines).strip("\n")
     return f"{text}\n\n{PICTURES}" if text and reader.pictures else text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 
 import pytest
 from hypothesis import given
@@ -37,12 +38,20 @@ def test_its_text_is_what_is_shown(body: str, text: str):
     "body",
     [
         r"{\strike Nodulo.} Nulla.", r"{\deleted via}", r"{\v nascosto}", r"{\f1 \'b3}", r"{\f1 a}", r"\u-3917?", r"\mac x",
-        r"\bin4 ab{}", r"aperto {", r"\'81", r"\ansicpg9999 \'e8", "}}",
+        r"\bin4 ab{}", r"aperto {", r"\uc-1 a", r"\uc99 a", r"\'81", r"\ansicpg9999 \'e8", "}}",
     ],
 )  # fmt: skip
 def test_what_would_say_something_else_as_plain_text_is_refused(body: str):
     with pytest.raises(UnreadableRtf):
         read(r"{\rtf1\ansi" + FONTS + body + "}")
+
+
+@pytest.mark.parametrize("sign", [" ", "|", " | ", r"\cell ", "\\", r"\'"])
+def test_megabytes_of_one_sign_are_read_in_a_moment(sign: str):
+    began = time.process_time()
+    with contextlib.suppress(UnreadableRtf):
+        read("{\\rtf1 " + sign * (1_000_000 // len(sign)) + "x}")
+    assert time.process_time() - began < 5
 
 
 def test_megabytes_and_deep_groups_are_read_in_a_moment():

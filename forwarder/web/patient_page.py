@@ -33,7 +33,6 @@ CODICE_FISCALE = re.compile(
 )
 CODICE_FISCALE_ISSUER = "2.16.840.1.113883.2.9.4.3.2"
 DECLARED = "declared"
-CURSOR = re.compile(r"[A-Za-z0-9_-]{1,200}")
 FOUND_SECONDS, AGAIN_SECONDS = 5.0, 0.3
 DONE = {
     "linked": N_("The two numbers are the same patient's from now on."),
@@ -139,7 +138,7 @@ class PatientPage:
         after = request.query_params.get("reviews", "")
         reviews: dict[str, Any] = {"reviews": []}
         if Role.PRIVACY in person.roles:
-            reviews = await archive.get("/emergency-access", cursor=after if CURSOR.fullmatch(after) else "")
+            reviews = await _reviews(archive, after)
         return self._pages.show(
             request, person, "patients.html", status, message=message, reviews=reviews["reviews"],
             beyond=reviews.get("next", ""), earlier=bool(after), city=await archive.city(),
@@ -256,6 +255,17 @@ async def _with_persons(archive: ArchiveAs, links: list[dict[str, Any]]) -> list
         link | ({"person": timeline["patient"], "exams": timeline["studies"]} if timeline else {"person": None, "exams": []})
         for link, timeline in zip(links, found, strict=True)
     ]
+
+
+async def _reviews(archive: ArchiveAs, cursor: str) -> dict[str, Any]:
+    """Emergencies to review, from a cursor on; the first ones where it is none of the archive's."""
+    try:
+        found: dict[str, Any] = await archive.get("/emergency-access", cursor=cursor)
+    except ArchiveRefusalError as error:
+        if error.status != 400 or not cursor:
+            raise
+        found = await archive.get("/emergency-access")
+    return found
 
 
 async def _none() -> None:

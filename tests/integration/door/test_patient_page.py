@@ -152,6 +152,30 @@ def declare_an_emergency(doors: Doors, patient: Patient, page: Page) -> None:
     expect(page.get_by_role("status")).to_contain_text("dichiarata")
 
 
+def test_reviews_go_on_where_the_archive_says_and_a_cursor_that_is_none_begins_anew(doors: Doors, patient: Patient):
+    patient.arrives()
+    maugeri, san_matteo = doors.city.client(MAUGERI), doors.city.client(SAN_MATTEO)
+    listed = san_matteo.get("/institutions").json()["institutions"]
+    issuer = next(each["patient_id_issuer"] for each in listed if each["id"] == SAN_MATTEO)
+    asked = {"patient": {"id": patient.number, "issuer": issuer}, "reason": "trauma", "practitioner": "verdi"}
+    declared = [maugeri.post("/emergency-access", json=asked).json()["id"] for _ in range(2)]
+    newest = san_matteo.get("/emergency-access", params={"limit": "1"}).json()
+    assert newest["reviews"][0]["id"] == declared[1]
+    staff = doors.staff(SAN_MATTEO, "eva", "privacy")
+
+    def shown(cursor: str) -> list[str]:
+        answer = staff.get("/patients", params={"reviews": cursor})
+        assert answer.status_code == 200
+        return [emergency for emergency in declared if f'value="{emergency}"' in answer.text]
+
+    assert shown(newest["next"]) == declared[:1]
+    for cursor in ("", "none", "%00", "x" * 2000):
+        assert shown(cursor) == declared
+    for emergency in declared:
+        reviewed = san_matteo.post(f"/emergency-access/{emergency}/review", json={"conclusion": "justified"})
+        assert reviewed.status_code == 200
+
+
 def test_an_emergency_is_declared_opens_and_is_reviewed_by_the_owner(doors: Doors, patient: Patient, page_of: Opener):
     page = page_of(MONDINO, "radiology")
     declare_an_emergency(doors, patient, page)

@@ -115,11 +115,11 @@ def _written_at(connection: sqlite3.Connection, report: Report, sha256: str, now
 
 
 def _taken_back(connection: sqlite3.Connection, report: Report, at: str) -> bool:
-    """Whether its sender took this version back before it came."""
+    """Whether its sender took this version back before it came; where only the day of that is known, all that is of that day."""
     rows = connection.execute(
         "SELECT at FROM reports WHERE document = ? AND reason = ? AND at != ''", (report.document, Reason.REPORT_DELETION)
     )
-    return any(_place(row["at"]) >= _place(at) for row in rows)
+    return any(_place(row["at"]) >= _place(at) or row["at"] == at[:8] for row in rows)
 
 
 def _place(at: str) -> datetime:

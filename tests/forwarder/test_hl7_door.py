@@ -432,6 +432,14 @@ def test_the_log_of_a_refusal_says_who_sent_it_and_where_it_is_wrong(tmp_path, c
     assert (second["peer"], second["sender"]) == ("127.0.0.1", "")
 
 
+@pytest.mark.parametrize(("at", "reason"), [("20260110100000", "report-taken-back"), ("20260111090000", None)])
+def test_what_was_taken_back_without_a_time_was_so_for_all_versions_of_that_day(tmp_path, at: str, reason: str | None):
+    with door(tmp_path) as place:
+        gone, late = (ris.oru("x", study=STUDY, state=state, status_at=when) for state, when in (("X", "20260110"), ("F", at)))
+        assert ris.send(port(place), gone, late) == ["AA", "AA"]
+        assert kept(place)[1]["reason"] == reason
+
+
 def test_a_version_that_was_taken_back_before_it_came_is_put_aside(tmp_path):
     def version(hour: int, state: str) -> bytes:
         return ris.oru(f"Ore {hour}.", study=STUDY, state=state, status_at=f"20260110{hour:02}0000")

@@ -39,6 +39,7 @@ DONE = {
     "unlinked": N_("The two numbers are no longer one patient's."),
     "objected": N_("From now on nobody else sees it."),
     "objection-ended": N_("The objection has ended: it is shared again as before."),
+    "objection-stands": N_("This objection has ended. Another one stands: what that one names stays hidden."),
     "protected": N_("The exam is protected: only those see it to whom the patient consents by name."),
     "consented": N_("The consent is recorded."),
     "consent-ended": N_("The consent has ended."),
@@ -306,7 +307,7 @@ async def _object(archive: ArchiveAs, patient: str, form: Mapping[str, str]) -> 
 
 async def _end_objection(archive: ArchiveAs, patient: str, form: Mapping[str, str]) -> str:
     await archive.do("DELETE", f"{patient}/objections/{segment(form.get('objection', ''))}")
-    return "objection-ended"
+    return "objection-stands" if (await archive.get(f"{patient}/objections"))["objections"] else "objection-ended"
 
 
 async def _protect(archive: ArchiveAs, patient: str, form: Mapping[str, str]) -> str:

@@ -152,6 +152,24 @@ def declare_an_emergency(doors: Doors, patient: Patient, page: Page) -> None:
     expect(page.get_by_role("status")).to_contain_text("dichiarata")
 
 
+def test_where_another_objection_stands_the_end_of_one_does_not_say_that_all_is_shared_again(doors: Doors, patient: Patient):
+    """As after a double click, or where one exam was objected to, and then all."""
+    patient.arrives()
+    patient.transferred()
+    staff = doors.staff(SAN_MATTEO, "eva", "privacy")
+    staff.headers["Accept-Language"] = "en"
+    token = re.search(r'name="token" value="([0-9a-f]+)"', staff.get("/patients").text)
+    assert token
+    found = staff.post("/patients", data={"token": token[1], "act": "find", "number": patient.number})
+    for study in (patient.prior, ""):
+        assert staff.post(found.url, data={"token": token[1], "act": "object", "study": study}).status_code == 200
+    listed = doors.city.client(SAN_MATTEO).get(f"/patients/{patient.number}/objections").json()["objections"]
+    for objection, told, seen in ((listed[0], "Another one stands", False), (listed[1], "shared again as before", True)):
+        answer = staff.post(found.url, data={"token": token[1], "act": "end-objection", "objection": objection["id"]})
+        assert told in answer.text
+        assert sees(doors, MAUGERI, patient.prior) is seen
+
+
 def test_reviews_go_on_where_the_archive_says_and_a_cursor_that_is_none_begins_anew(doors: Doors, patient: Patient):
     patient.arrives()
     maugeri, san_matteo = doors.city.client(MAUGERI), doors.city.client(SAN_MATTEO)

@@ -169,3 +169,7 @@ def test_a_presentation_state_says_what_of_it_is_not_drawn_and_units_of_the_disp
     for unknown in (item(_00700009=[item(_00700005="MATRIX", _00700023="POINT", _00700022=[1, 1])]), item(_00700209=[item()])):
         partly = ask(rules, "presentation", "m.presentationOf(a[0], a[1])", state | item(_00700001=[unknown]), image)
         assert (partly["marks"], partly["partly"]) == ([], True)
+
+
+def test_what_comes_when_nothing_is_read_any_more_has_no_address(rules: Page) -> None:
+    assert ask(rules, "session", "m.imageUrl('/studies/1.2/thumbnail')") == ""

@@ -89,8 +89,9 @@ export const keep = shown => request('POST', '/view/session/keep', JSON.stringif
 export const takeNote = ({ study_instance_uid, owner, sop_instance_uid }) => request('POST', '/view/acknowledgements', JSON.stringify({ study_instance_uid, owner, sop_instance_uid }));
 export const events = () => get('/view/events');
 
-/** An address below this session's DICOMweb, for what a browser fetches by itself. */
+/** An address below this session's DICOMweb, for what a browser fetches by itself; empty for what comes when nothing is read any more. */
 export function imageUrl(path, parameters = {}) {
+  if (!held) return '';
   const query = new URLSearchParams(Object.entries(parameters).filter(([, value]) => value !== undefined && value !== ''));
   return `${held.api}/view/${held.pass}/dicomweb${path}${query.size ? `?${query}` : ''}`;
 }

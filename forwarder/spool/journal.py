@@ -19,7 +19,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -356,7 +356,11 @@ class Journal:
         try:
             _prepare(self._connection)
         except sqlite3.Error as error:
+            self._connection.close()
             raise SpoolError(f"The journal “{path}” cannot be used: {error}.") from error
+        except SpoolError:
+            self._connection.close()
+            raise
         self._waiting: deque[Entry] = deque()
         self._synchronous: bool | None = None  # as the connection was told
         self._writer = threading.Lock()
@@ -374,8 +378,12 @@ class Journal:
         with self._writer:
             self._write_group()
             self._connection.close()
-        while self._readers:
-            self._readers.pop().close()
+        self._close_readers()
+
+    def _close_readers(self) -> None:
+        with suppress(IndexError):
+            while True:
+                self._readers.pop().close()
 
     def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Do `work` in a transaction and return its result once it is on the disk.
@@ -447,6 +455,8 @@ class Journal:
             connection.close()
             raise
         self._readers.append(connection)
+        if self._closing:  # who reads longer than the journal is open
+            self._close_readers()
 
     def _write_group(self) -> None:
         """Write what is waiting, at most `GROUP`, in one transaction. The caller has the writer's lock."""

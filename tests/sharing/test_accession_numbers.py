@@ -12,7 +12,7 @@ from tests.sharing.api import Api, api_over
 from tests.sharing.images import image
 from tests.world import OIDS, A, B, C
 
-OWN, SHARED, NAMED, PLAIN = "1.2.10", "1.2.11", "1.2.12", "1.2.13"
+OWN, SHARED, NAMED, PLAIN, REPORTED = "1.2.10", "1.2.11", "1.2.12", "1.2.13", "1.2.14"
 ISSUER = "00080051"
 
 
@@ -25,6 +25,7 @@ def api() -> Iterator[Api]:
         world.send(A, image("1", SHARED, accession="4711"))
         world.send(A, image("1", NAMED, accession="4711", accession_issuer="RIS-1"))
         world.send(A, image("1", PLAIN))
+        world.send(A, image("1", REPORTED, accession="9", accession_issuer="RIS-1"))
         world.settle()
         asked = {"patient": {"id": "1"}, "to": B, "reason": "discharge"}
         assert made.call(A, "POST", "/transfers", body=asked).status == 201
@@ -112,9 +113,9 @@ def test_the_issuer_is_answered_and_filled_where_the_images_have_none(api: Api, 
 
 def test_the_number_of_a_report_goes_with_that_of_its_study(api: Api) -> None:
     text = {"Content-Type": "text/plain; charset=utf-8"}
-    made = api.call(A, "POST", "/studies/{study}/reports", body=b"nothing found", headers=text, study=NAMED)
+    made = api.call(A, "POST", "/studies/{study}/reports", body=b"nothing found", headers=text, study=REPORTED)
     assert made.status == 201, made.body
     api.world.settle()
     series = made.json["series_instance_uid"]
-    (metadata,) = api.call(A, "GET", "/dicomweb/studies/{study}/series/{series}/metadata", study=NAMED, series=series).json
+    (metadata,) = api.call(A, "GET", "/dicomweb/studies/{study}/series/{series}/metadata", study=REPORTED, series=series).json
     assert metadata[ISSUER]["Value"] == [{"00400031": {"vr": "UT", "Value": ["RIS-1"]}}]

@@ -6,7 +6,6 @@ import http.client
 import io
 import random
 import socket
-import ssl
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +19,7 @@ import requests
 from dicomweb_client import DICOMwebClient
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 
-from tests.forwarder.certificates import Authority
+from tests.forwarder.certificates import Authority, client_context
 from tests.forwarder.images import ct_slice
 from tests.harness import wait_until
 from tests.integration.door.doors import MAUGERI, MONDINO, SAN_MATTEO, Doors, Patient, Staff
@@ -546,8 +545,7 @@ class TestConfigured:
             assert read.headers["Access-Control-Allow-Origin"] == "https://viewer.example"
             other = requests.get(url, headers=who | {"Origin": "https://evil.example"}, verify=False, timeout=60)
             assert "Access-Control-Allow-Origin" not in other.headers
-            context = ssl.create_default_context(cafile=str(authority.pem))
-            context.check_hostname = False
+            context = client_context(authority, None)
             plain = socket.create_connection((urlsplit(url).hostname, urlsplit(url).port), 20)
             with context.wrap_socket(plain) as line:
                 assert line.version() in ("TLSv1.2", "TLSv1.3")

@@ -15,6 +15,7 @@ from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.services import access
 from tests.sharing.api import api_over
 from tests.sharing.codes import fiscal_code
+from tests.sharing.images import image
 from tests.world import OIDS, A, B, World
 
 PLAIN, NAMED, OTHER, MIXED = "1.2.1", "1.2.2", "1.2.3", "1.2.4"
@@ -157,6 +158,21 @@ def test_the_owner_is_told_of_each_unknown_name_once_and_sees_what_is_apart(worl
     joined_now = world.timeline(A, "7")
     assert joined_now is not None
     assert joined_now["apart"] == [{"issuer": f"{OIDS[A]}/LAB", "studies": 1}]
+
+
+@pytest.mark.parametrize("issuer", [OIDS[B], "1.2.3", "RIS"])
+def test_a_number_of_ones_own_is_not_there_under_an_issuer_that_is_anothers_or_nobodys(issuer: str) -> None:
+    with api_over() as api:
+        api.world.send(A, image("7", "1.2.7"))
+        api.world.settle()
+        assert api.call(A, "GET", "/patients/{patient}/timeline", [("issuer", OIDS[A])], patient="7").status == 200
+        assert api.call(A, "GET", "/patients/{patient}/timeline", [("issuer", issuer)], patient="7").status == 404
+        wanted = {
+            "patient": {"id": "7", "issuer": issuer},
+            "practitioner": {"id": "d.neri", "name": "Neri"},
+            "purpose": "lettura",
+        }
+        assert api.call(A, "POST", "/links", body=wanted).status == 404
 
 
 def test_a_system_that_makes_up_names_does_not_fill_the_feed(world: World) -> None:

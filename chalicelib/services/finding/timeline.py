@@ -79,12 +79,12 @@ def timeline(table: Table, caller: Caller, patient_id: str, issuer: str | None, 
             break
     found = [*rows.values(), *(row for key, row in others.items() if key not in rows)]
     visible = access.visible(table, viewer.id, found, now)
-    apart = numbering.kept_apart(viewer.id, asked, [row for row, _ in visible])
+    mine_to_show = viewer.id if caller.registry.by_issuer(asked.issuer) == viewer else None
+    apart = numbering.kept_apart(viewer.id, asked, [row for row, _ in visible]) if mine_to_show else []
     allowed = [(row, decision) for row, decision in visible if row.found_as == asked]
     read = access.load_facts(table, [asked.hash])
     known = read.known[asked.hash]
     mine = _between(caller, asked, known.transfers)
-    mine_to_show = viewer.id if caller.registry.by_issuer(asked.issuer) == viewer else None
     if allowed:
         stated = known_patients.latest_of(table, asked) if mine_to_show else None
     else:

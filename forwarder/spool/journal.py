@@ -19,7 +19,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -311,22 +311,25 @@ PATIENCE = 30  # seconds for which other connections are waited for
 
 def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     """A connection with the journal's settings. Raises SpoolError."""
-    try:
-        connection = sqlite3.connect(
-            f"{path.resolve().as_uri()}?mode={'ro' if read_only else 'rwc'}",
-            uri=True,
-            timeout=PATIENCE,
-            isolation_level=None,
-            check_same_thread=False,
-        )
-        if not read_only:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA secure_delete = ON")
-        connection.execute("PRAGMA cache_size = -1000")
-        connection.row_factory = sqlite3.Row
-    except sqlite3.Error as error:
-        raise SpoolError(f"The journal “{path}” cannot be opened: {error}.") from error
+    with ExitStack() as opened:
+        try:
+            connection = sqlite3.connect(
+                f"{path.resolve().as_uri()}?mode={'ro' if read_only else 'rwc'}",
+                uri=True,
+                timeout=PATIENCE,
+                isolation_level=None,
+                check_same_thread=False,
+            )
+            opened.callback(connection.close)
+            if not read_only:
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute("PRAGMA synchronous = FULL")
+                connection.execute("PRAGMA secure_delete = ON")
+            connection.execute("PRAGMA cache_size = -1000")
+            connection.row_factory = sqlite3.Row
+        except sqlite3.Error as error:
+            raise SpoolError(f"The journal “{path}” cannot be opened: {error}.") from error
+        opened.pop_all()
     return connection
 
 
@@ -353,14 +356,13 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._connection = connect(path)
-        try:
-            _prepare(self._connection)
-        except sqlite3.Error as error:
-            self._connection.close()
-            raise SpoolError(f"The journal “{path}” cannot be used: {error}.") from error
-        except SpoolError:
-            self._connection.close()
-            raise
+        with ExitStack() as opened:
+            opened.callback(self._connection.close)
+            try:
+                _prepare(self._connection)
+            except sqlite3.Error as error:
+                raise SpoolError(f"The journal “{path}” cannot be used: {error}.") from error
+            opened.pop_all()
         self._waiting: deque[Entry] = deque()
         self._synchronous: bool | None = None  # as the connection was told
         self._writer = threading.Lock()

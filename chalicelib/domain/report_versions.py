@@ -61,7 +61,6 @@ class DeclaredDocument:
     replaces: tuple[str, ...] = ()
     preliminary: bool = False
     named: str = ""
-    report: str = ""
     replaces_named: tuple[str, ...] = ()
     status: str = ""
     id: str = ""
@@ -73,6 +72,7 @@ class DeclaredDocument:
     version: int | None = None
     conclusion: str = ""
     repeated: bool = False
+    report: str = ""
 
     @property
     def is_numbered(self) -> bool:

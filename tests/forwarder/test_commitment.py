@@ -82,7 +82,7 @@ class TestCommitment:
             assoc = ae.associate("127.0.0.1", place.port, evt_handlers=self.handler(reports))
             assert assoc.send_c_store(ct_slice(1)).Status == 0x0000
             assert self.ask(assoc, [ct_slice(1)]) == 0x0000
-            until(lambda: reports)
+            until(lambda: reports and not place.state()["commitments"]["open"])  # the answer to the report has come
             assoc.release()
         event_type, information = reports[0]
         assert event_type == 1
@@ -155,7 +155,7 @@ class TestCommitment:
             wrong_class = ct_slice(1)
             wrong_class.SOPClassUID = "1.2.840.10008.5.1.4.1.1.4"
             assert self.ask(assoc, [ct_slice(1), ct_slice(2), ct_slice(3), wrong_class]) == 0x0000
-            until(lambda: reports)
+            until(lambda: reports and not place.state()["commitments"]["open"])  # the answer to the report has come
             assoc.release()
         event_type, information = reports[0]
         assert event_type == 2
@@ -190,7 +190,7 @@ class TestCommitment:
             until(lambda: place.state()["at_archive"] == 1)
             assert not reports
             archive.indexing_seconds = 0
-            until(lambda: reports)
+            until(lambda: reports and not place.state()["commitments"]["open"])  # the answer to the report has come
             assoc.release()
 
     def listener(self, reports: list):
@@ -310,7 +310,7 @@ class TestCommitment:
                 until(lambda: place.settled(count))  # noqa: B023
             assoc = self.pacs(place, reports).associate("127.0.0.1", place.port, evt_handlers=self.handler(reports))
             assert self.ask(assoc, [first]) == 0x0000
-            until(lambda: reports)
+            until(lambda: reports and not place.state()["commitments"]["open"])  # the answer to the report has come
             assoc.release()
         event_type, information = reports[0]
         assert (event_type, information.FailedSOPSequence[0].FailureReason) == (2, 0x0110)

@@ -32,7 +32,7 @@ from forwarder.operations.mail import Mailer
 from forwarder.operations.snapshot import State
 from forwarder.operations.work_items import WorkList
 from forwarder.query.engine import Queries
-from forwarder.spool.journal import CLOCK_JUMP, straighten
+from forwarder.spool.clock import CLOCK_JUMP, straighten
 from forwarder.spool.spool import NUDGE, Recovery, Spool
 from forwarder.spool.watched_folder import Watcher
 from forwarder.upload.outbox import Outbox

@@ -248,6 +248,13 @@ def send_anew(connection: sqlite3.Connection, digest: str) -> int:
     ).rowcount
 
 
+def last_moment(connection: sqlite3.Connection) -> float:
+    """When the latest of what is to be sent came or was stored, by the clock of then (seconds); 0 without any."""
+    latest = "max(received_at, coalesce(stored_at, 0))"
+    found: float = connection.execute(f"SELECT coalesce(max({latest}), 0) FROM instances WHERE {_PENDING}").fetchone()[0]
+    return found
+
+
 def hurry(connection: sqlite3.Connection) -> int:
     """What was postponed is due now; how many."""
     return connection.execute(

@@ -26,7 +26,8 @@ from forwarder.operations import admin
 from forwarder.retrieve.coercion import LocalPatient
 from forwarder.retrieve.instances import Instance
 from forwarder.service import running
-from forwarder.spool.journal import SCHEMAS, Journal, open_read_only
+from forwarder.spool.journal import Journal, open_read_only
+from forwarder.spool.schema import SCHEMAS
 from forwarder.web.pages import environment
 from forwarder.web.ready import Readiness
 from tests.browser import hospital as by_api

@@ -488,7 +488,8 @@ def test_a_port_that_is_taken_is_named(tmp_path):
 
 def test_a_journal_from_before_reports_gets_what_it_lacks(tmp_path):
     from forwarder.operations.snapshot import from_journal
-    from forwarder.spool.journal import SCHEMA, open_read_only
+    from forwarder.spool.journal import open_read_only
+    from forwarder.spool.schema import SCHEMA
 
     place = place_of(tmp_path)
     place.spool.mkdir(parents=True)

@@ -20,7 +20,7 @@ from pydicom.uid import JPEGLSLossless
 
 from forwarder.archive import client as contract
 from forwarder.service import running
-from forwarder.spool.journal import straighten
+from forwarder.spool.clock import straighten
 from forwarder.spool.spool import Spool
 from forwarder.upload import outbox
 

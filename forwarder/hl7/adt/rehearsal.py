@@ -12,7 +12,7 @@ from forwarder.hl7.adt.event import AdtEvent
 from forwarder.hl7.adt.reconciling import insert, reconcile
 from forwarder.hl7.adt.rules import Terms
 from forwarder.hl7.adt.standing import is_known
-from forwarder.spool.journal import REGISTRATION
+from forwarder.spool.schema import REGISTRATION
 
 
 @contextmanager

@@ -125,11 +125,9 @@ class Pages:
             try:
                 person = named_by(request) or await self.door.who(request)
                 if person is None:
-                    if self.door.provider is not None and request.method in ("GET", "HEAD"):
-                        return await self.door.sign_in(request)
-                    if self.door.provider is not None:
-                        return await self._too_late(request)
-                    raise self.door.unknown(request)
+                    if self.door.provider is None:
+                        raise self.door.unknown(request)
+                    return await (self.door.sign_in if request.method in ("GET", "HEAD") else self._too_late)(request)
                 if roles and not person.roles & set(roles):
                     raise RefusedError(403, "no-role")
                 answer = await handler(request, person)

@@ -160,6 +160,14 @@ def hl7(data: bytes) -> None:
 _HL7: dict[str, object] = {}
 
 
+def rtf(data: bytes) -> None:
+    """A report's RTF: plain text comes of it, without a character that no line of text can bear, or it is refused."""
+    from forwarder.hl7.rtf import UnreadableRtf, read
+
+    with suppress(UnreadableRtf):
+        read(data.decode("latin-1")).encode("utf-8")
+
+
 def toml(data: bytes) -> None:
     """The forwarder's configuration: anything wrong is a ConfigError that names it."""
     from forwarder.config import parse
@@ -237,6 +245,10 @@ _MESSAGE = (
     b"\x1c",
     b"\rEVN||",
 )
+_RTF = (
+    rb"{\*", rb"\par ", rb"\u-3913?", rb"\u55357?", rb"\uc0 ", rb"\'e8", rb"\strike0 ", rb"\super ", rb"\f1 ", rb"\fcharset238 ", rb"\ansicpg1250",
+    rb"{\fonttbl{\f0 Arial;}}", rb"{\pict ", rb"\bin9 ", rb"{\fldinst ", rb"\cell ", b"{", b"}", b"\\",
+)  # fmt: skip
 
 TARGETS = {
     target.name: target
@@ -252,6 +264,7 @@ TARGETS = {
         Target("cda", cda, _XML),
         Target("native_xml", native_xml, _XML),
         Target("hl7", hl7, _MESSAGE),
+        Target("rtf", rtf, _RTF),
         Target("toml", toml, (b"[", b"]", b"=", b'"', b"'''", b"[[peers]]", b"{", b"}", b"\n", b"1e400", b"2020-01-01"), 4096),
     )
 }

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 from playwright.sync_api import expect
-from pydicom.uid import generate_uid
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate
+from pydicom.uid import MPEG4HP41, ExplicitVRLittleEndian, generate_uid
 
 from chalicelib.domain.cited_priors import may_cite
 from tests.browser import drawn, hospital
 from tests.browser.conftest import Open
+from tests.browser.documents import pdf
 from tests.browser.hospital import Patient
 from tests.harness import RunningCity
 
@@ -47,6 +51,80 @@ def test_what_is_made_from_images_says_what_it_is_and_that_it_is_not_shown_here(
     expect(page.locator(".exam .facts")).to_contain_text("1 oggetto, non mostrato qui")
     page.get_by_role("button", name="EN", exact=True).click()
     expect(page.locator(".pane.left .picture")).to_contain_text("Not shown here: segmentation (SEG).")
+
+
+def without_pixels(like: Dataset, sop_class: str, modality: str, **more: Any) -> Dataset:
+    """An object of the same exam in a series of its own, which stands before the others."""
+    made = Dataset()
+    for keyword in (
+        "SpecificCharacterSet", "PatientName", "PatientID", "PatientBirthDate", "PatientSex",
+        "StudyInstanceUID", "StudyDate", "StudyTime", "StudyDescription",
+    ):  # fmt: skip
+        setattr(made, keyword, getattr(like, keyword))
+    made.SOPClassUID, made.SOPInstanceUID, made.SeriesInstanceUID = sop_class, generate_uid(), generate_uid()
+    made.Modality, made.SeriesNumber, made.InstanceNumber = modality, 0, 1
+    for keyword, value in more.items():
+        setattr(made, keyword, value)
+    made.file_meta = FileMetaDataset()
+    made.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    made.file_meta.MediaStorageSOPClassUID, made.file_meta.MediaStorageSOPInstanceUID = sop_class, made.SOPInstanceUID
+    return made
+
+
+STORAGE = "1.2.840.10008.5.1.4.1.1."
+
+
+def test_a_film_is_seen_beside_a_document_and_a_dose_report_that_are_filed_as_images(open_page: Open, city: RunningCity) -> None:
+    patient, client = Patient(), city.client("maugeri")
+    film = hospital.chest_film(patient, "maugeri", "20260310")
+    letter = without_pixels(
+        film, f"{STORAGE}104.1", "OT", DocumentTitle="Referto", MIMETypeOfEncapsulatedDocument="application/pdf",
+        EncapsulatedDocument=pdf("REFERTO"),
+    )  # fmt: skip
+    hospital.send(client, film, letter, without_pixels(film, f"{STORAGE}88.67", str(film.Modality)))
+    hospital.wait_for_studies(city, patient, 1)
+    page, _ = open_page(str(hospital.link(city, patient={"id": patient.at["maugeri"]})["url"]))
+    expect(page.locator(".pane.left .film img").first).to_be_visible()
+    expect(page.locator(".pane.left select")).to_have_count(0)
+    expect(page.locator(".report", has_text="Referto").locator("iframe.pdf")).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    ("sop_class", "modality", "said"),
+    [
+        (f"{STORAGE}88.67", "CT", "resoconto della dose (CT)"),
+        (f"{STORAGE}88.50", "SR", "risultato di CAD (SR)"),
+        (f"{STORAGE}88.72", "SR", "misure strutturate (SR)"),
+        (f"{STORAGE}88.59", "KO", "selezione di immagini (KO)"),
+        (f"{STORAGE}11.1", "PR", "stato di presentazione (PR)"),
+        (f"{STORAGE}104.3", "M3D", "modello tridimensionale (M3D)"),
+        (f"{STORAGE}9.1.1", "HD", "tracciato o registrazione (HD)"),
+        (f"{STORAGE}66", "OT", "oggetto che non è un'immagine (OT)"),
+        ("1.2.3.4.5.99", "ZZ", "oggetto che non è un'immagine (ZZ)"),
+    ],
+)
+def test_an_exam_of_nothing_to_look_at_says_what_it_holds(
+    open_page: Open, city: RunningCity, sop_class: str, modality: str, said: str
+) -> None:
+    patient = Patient()
+    like = hospital.chest_film(patient, "maugeri", "20260310")
+    hospital.send(city.client("maugeri"), without_pixels(like, sop_class, modality))
+    hospital.wait_for_studies(city, patient, 1)
+    page, _ = open_page(str(hospital.link(city, patient={"id": patient.at["maugeri"]})["url"]))
+    expect(page.locator(".pane.left .picture")).to_contain_text(f"Non si mostra qui: {said}.")
+
+
+def test_a_video_is_said_to_be_one(open_page: Open, city: RunningCity) -> None:
+    patient = Patient()
+    video = hospital.chest_film(patient, "maugeri", "20260310", Modality="XC")
+    video.NumberOfFrames = 9
+    video.file_meta.TransferSyntaxUID = MPEG4HP41
+    video.PixelData = encapsulate([b"\0\0\0\x18ftypmp42" + bytes(100)])
+    video["PixelData"].is_undefined_length = True
+    hospital.send(city.client("maugeri"), video)
+    hospital.wait_for_studies(city, patient, 1)
+    page, _ = open_page(str(hospital.link(city, patient={"id": patient.at["maugeri"]})["url"]))
+    expect(page.locator(".pane.left .picture")).to_contain_text("Non si mostra qui: filmato (XC).")
 
 
 def test_a_comparison_of_a_day_with_several_exams_is_copied_with_its_time(open_page: Open, city: RunningCity) -> None:

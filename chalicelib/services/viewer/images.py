@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime
 
+from chalicelib.dicomweb.representations import VIDEO
 from chalicelib.domain import audit, identifiers, keys, places, procedures, studies, tags
 from chalicelib.domain.audit import Kind, Recorder
 from chalicelib.domain.dicom_json import first_value
@@ -164,4 +165,12 @@ def _instance(instance: Instance) -> JsonObject:
         "image_type": instance.attributes.get(tags.ImageType, {}).get("Value", []),
         **{name: value for name, value in geometry.to_item().items() if name not in _OF_A_SERIES},
         **({"fault": facts.picture_fault} if facts is not None and facts.picture_fault else {}),
+        **_kind(instance),
     }
+
+
+def _kind(instance: Instance) -> JsonObject:
+    """What says that an instance is no image that one looks at: it has no pixels, or is a video, one stream of all its frames."""
+    if not instance.fact.pixel_offset:
+        return {"kind": "none"}
+    return {"kind": "video"} if instance.fact.transfer_syntax_uid in VIDEO else {}

@@ -6,22 +6,20 @@ import { NEUTRAL } from './looks.js';
 import { Picture, expectPicture } from './picture.js';
 import { dateText, distanceText, numberText, t } from './text.js';
 import { imagesOfExam } from './exams.js';
+import { othersAmong, seriesToLookAt } from './kinds.js';
 import { Presentations } from './presentations.js';
-import { aheadSign, hospital, isNoImage, keyOf, partialSign, severalPatientsSign, shortSign, titleOf } from './timeline.js';
+import { aheadSign, hospital, keyOf, partialSign, severalPatientsSign, shortSign, titleOf } from './timeline.js';
 import { citesOthers, reportsOf } from './reports.js';
 
 /** Milliseconds a frame, where a cine says nothing. */
 const FRAME_TIME = 40;
-
-/** What is made from images and is not drawn here, by modality. */
-const NOT_SHOWN = { SEG: 'kindSeg', REG: 'kindReg', RTSTRUCT: 'kindRtStruct', RTPLAN: 'kindRtPlan', RTDOSE: 'kindRtDose', RTRECORD: 'kindRtRecord', ECG: 'kindEcg' };
 
 /** Milliseconds that an exam waits for the one beside it, to begin where that one does. */
 const BESIDE_WITHIN = 500;
 
 /** Fetch the picture with which an exam would begin, beside that of a pane where there is one. */
 export function expectExam(study, { series: all, places: body }, beside) {
-  const series = all.filter(candidate => !isNoImage(candidate.modality));
+  const series = seriesToLookAt(all);
   const shown = nearestSeries(series, beside?.chosen);
   if (!shown) return;
   const places = placesOf(shown, series);
@@ -180,8 +178,8 @@ export class Pane {
       this.body = found.places ?? [];
       this.keyImages = keyImagesOf(found);
       this.presentations = new Presentations(found, this.exam, () => asked === this.asked && this.#presented());
-      this.others = [...new Set(found.series.map(series => series.modality).filter(isNoImage))];
-      this.series = found.series.filter(series => !isNoImage(series.modality));
+      this.others = othersAmong(found.series);
+      this.series = seriesToLookAt(found.series);
       this.#choose(this.series.find(candidate => candidate.series_instance_uid === this.#wanted()) ?? nearestSeries(this.series, this.beside?.chosen));
     } catch {
       if (this.root.isConnected && asked === this.asked && !this.places.length) this.picture.say(() => t('noImage'), ' ', h('button', { type: 'button', onclick: () => this.#load() }, () => t('retry')));
@@ -193,7 +191,7 @@ export class Pane {
 
   /** What an exam has instead of images to look at. */
   #whyNothing() {
-    const kinds = this.others.filter(kind => kind in NOT_SHOWN).map(kind => `${t(NOT_SHOWN[kind])} (${kind})`);
+    const kinds = this.others.map(({ text, modality }) => (modality ? `${t(text)} (${modality})` : t(text)));
     return kinds.length ? t('notShownHere', { kinds: kinds.join(', ') }) : t('noImages');
   }
 

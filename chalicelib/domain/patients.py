@@ -9,7 +9,8 @@ side in the order of keys, between those that only tell what is there, of which 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
@@ -215,6 +216,52 @@ def judge(carriers: Sequence[CodeCarrier], birth: str, sex: str) -> Judgement:
     if len({carrier.birth_date for carrier in fitting}) > 1:
         return Judgement(frozenset(), frozenset(contradicting | {carrier.identifier for carrier in fitting}))
     return Judgement(frozenset(carrier.identifier for carrier in fitting), frozenset(contradicting))
+
+
+def named_apart(
+    carriers: Sequence[CodeCarrier], agreeing: Set[PatientIdentifier], encodes: Callable[[str], bool]
+) -> frozenset[PatientIdentifier]:
+    """Those that agree with a codice fiscale and are named as another person than it was given to: twins differ in nothing else.
+
+    `encodes`: whether the code encodes a given name. Where it does one, all those are named apart whose given name is not that
+    one, or that one with a name more or less; where it does two that differ, all are. Where it encodes none of them, they are
+    written in ways that tell nothing. What stands in for a name (`italian.is_stand_in`) is nobody's for certain; a record without
+    a given name says nothing.
+    """
+    names: dict[PatientIdentifier, set[str]] = {number: set() for number in agreeing}
+    for carrier in carriers:
+        if carrier.identifier in names and " ".join(carrier.name.split("^")).count(" "):
+            names[carrier.identifier].add(carrier.name)
+    named = {number: found for number, found in names.items() if found}
+    real = {name for found in named.values() for name in found if not italian.is_stand_in(name)}
+    encoded = {name for name in real if any(encodes(given) for given in _given(name))}
+    meant = {name for name in encoded or real if not encoded or all(_alike(name, other) for other in encoded)}
+    return frozenset(
+        number for number, found in named.items() if not any(_alike(name, other) for name in found & real for other in meant)
+    )
+
+
+def _words(name: str) -> list[str]:
+    return [word for word in re.split(r"[\W_]+", name) if word]
+
+
+def _given(name: str) -> list[str]:
+    """The given name of `FAMILY^GIVEN`; of a name that is written in one, what it may be."""
+    family, _, given = name.partition("^")
+    words = family.split()
+    return [given] if given else [" ".join(words[start:]) for start in range(1, len(words))]
+
+
+def _alike(name: str, other: str) -> bool:
+    """Whether two names are of one given name, or one of them has names besides: by all their words, or the given ones."""
+    mine, theirs = set(_words(name)), set(_words(other))
+    if mine <= theirs or theirs <= mine:
+        return True
+    return any(
+        given <= also or also <= given
+        for given in (set(_words(text)) for text in _given(name))
+        for also in (set(_words(text)) for text in _given(other))
+    )
 
 
 def by_written_code(carriers: Sequence[CodeCarrier], agreeing: Set[PatientIdentifier]) -> dict[str, frozenset[PatientIdentifier]]:

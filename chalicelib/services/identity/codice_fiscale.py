@@ -31,3 +31,10 @@ def read(value: str) -> CodiceFiscale | None:
     except ValueError:
         return None
     return CodiceFiscale(decoded["omocodes"][0], decoded["birthdate"].strftime("%y%m%d"), decoded["gender"], decoded["code"])
+
+
+def encodes(fiscal: CodiceFiscale, given: str) -> bool:
+    """Whether a given name is the one that a codice fiscale encodes."""
+    from codicefiscale import codicefiscale
+
+    return bool(given) and str(codicefiscale.encode_firstname(given)) == fiscal.code[3:6]

@@ -1,7 +1,8 @@
 """Making and ending links between patient identifiers: what the archive does by itself, and the writes of what people do.
 
-A link is made without a person only where both records carry the same valid codice fiscale, and the birth date and sex that
-it encodes agree with both; where the two codes are equal only without omocodia, only where both name the same person in full.
+A link is made without a person only where both records carry the same valid codice fiscale, the birth date and sex that it
+encodes agree with both, and neither has the given name of another than it was given to; where the two codes are equal only
+without omocodia, only where both name the same person in full.
 It ends by itself as soon as a record says otherwise, and then never comes back by itself. What joins two numbers by a code rests
 on the link of each to that code: when either ends, it ends with it.
 Whatever its basis, a link of two numbers that carry different codici fiscali is ended.
@@ -12,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from hashlib import sha256
 from itertools import combinations, islice
 
@@ -107,10 +109,12 @@ def link_carriers(table: Table, code: str, now: datetime) -> None:
     verdict = patients.judge(carriers, fiscal.birth, fiscal.sex)
     denying = _denying(table, verdict.agreeing, fiscal)
     agreeing = verdict.agreeing - verdict.contradicting - denying
+    apart = patients.named_apart(carriers, agreeing, partial(codice_fiscale.encodes, fiscal))
+    agreeing -= apart
     joined = patients.by_written_code(carriers, agreeing)
     for written, numbers in joined.items():
         _join(table, PatientIdentifier(italian.CODICE_FISCALE, written), numbers, now)
-    for identifier in sorted(verdict.contradicting | denying):
+    for identifier in sorted(verdict.contradicting | denying | apart):
         _end_automatic(table, access.load_deciding(table, identifier.hash), now)
     if len(joined) > 1:
         for identifier in sorted(agreeing):

@@ -1,0 +1,94 @@
+"""Two who differ in nothing but the given name: twins, newborns and the unknown, under one codice fiscale."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from codicefiscale import codicefiscale
+
+from chalicelib.domain import italian
+from tests.world import A, B, World
+
+BORN = "20240301"
+ANNA = str(codicefiscale.encode("Rossi", "Anna", "F", "01/03/2024", "Pavia"))
+MARCO = str(codicefiscale.encode("Rossi", "Marco", "M", "01/03/2024", "Pavia"))
+
+
+def register(world: World, who: str, number: str, name: str, code: str = ANNA, sex: str = "F") -> None:
+    """The hospital has an image of its patient, and its registration says this code."""
+    world.arrive(who, number, f"1.2.{number}", name=name, birth=BORN, sex=sex)
+    said = {"name": name, "birth_date": BORN, "sex": sex, "identifiers": [{"issuer": italian.CODICE_FISCALE, "id": code}]}
+    world.make_known(who, number, **said)
+    world.settle()
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_a_twin_under_the_others_code_is_joined_to_nobody_and_nobody_sees_her_as_the_other(
+    world: World, order: tuple[int, ...]
+) -> None:
+    people = [(A, "1", "ROSSI^ANNA"), (A, "2", "ROSSI^GIULIA"), (B, "9", "Rossi^Anna")]
+    for place in order:
+        register(world, *people[place])
+    world.open(A, "1", B, receiving="9")
+    world.settle()
+    assert world.on_timeline(A, "1") == {"1.2.1"}
+    assert world.on_timeline(A, "2") == {"1.2.2"}
+    assert world.on_timeline(B, "9") == {"1.2.1", "1.2.9"}
+    assert not world.sees(B, "1.2.2")
+
+
+@pytest.mark.parametrize(
+    ("name", "other", "code", "sex"),
+    [
+        ("ROSSI^GEMELLA A", "ROSSI^GEMELLA B", ANNA, "F"),
+        ("ROSSI^NEONATA", "ROSSI^NEONATA", ANNA, "F"),
+        ("NEONATA DI^ROSSI", "NEONATA DI^ROSSI", ANNA, "F"),
+        ("ROSSI^FEMMINA", "ROSSI^ANNA", ANNA, "F"),
+        ("ROSSI ANNA", "ROSSI GIULIA", ANNA, "F"),
+        (
+            "ROSSI^ANNA MARIA",
+            "ROSSI^ANNA LUCIA",
+            str(codicefiscale.encode("Rossi", "Anna Maria", "F", "01/03/2024", "Pavia")),
+            "F",
+        ),
+        ("ROSSI^MARCO", "ROSSI^MIRCO", MARCO, "M"),
+    ],
+)
+def test_one_code_joins_no_two_who_may_be_twins(world: World, name: str, other: str, code: str, sex: str) -> None:
+    register(world, A, "1", name, code, sex)
+    register(world, B, "9", other, code, sex)
+    world.open(A, "1", B)
+    assert world.on_timeline(B, "9") == {"1.2.9"}
+    assert world.transfers(B)[0]["linked_patients"] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("ROSSI^ANNA", "Rossi^Anna Maria"),
+        ("ROSSI^ANNA", "BIANCHI^ANNA"),
+        ("ROSSI^ANNA", "Rossi Anna"),
+        ("ROSSI^ANNA", "ANNA^ROSSI"),
+        ("ROSSI^ANNA", "ROSSI"),
+        ("ROSSI^ANNA", ""),
+        ("ROSSI^NINA", "ROSSI^NINETTA"),
+        ("GEMELLI^ANNA", "MASCHIO^ANNA"),
+    ],
+)
+def test_a_name_written_in_another_way_is_joined_as_before(world: World, name: str, other: str) -> None:
+    register(world, A, "1", name)
+    register(world, B, "9", other)
+    world.open(A, "1", B)
+    world.settle()
+    assert world.on_timeline(B, "9") == {"1.2.1", "1.2.9"}
+
+
+def test_a_newborn_is_joined_once_she_has_her_name_and_her_code(world: World) -> None:
+    register(world, B, "9", "ROSSI^ANNA")
+    register(world, A, "1", "ROSSI^NEONATA")
+    assert world.on_timeline(A, "1") == {"1.2.1"}
+    register(world, A, "1", "ROSSI^ANNA")
+    world.open(A, "1", B)
+    world.settle()
+    assert world.on_timeline(B, "9") == {"1.2.1", "1.2.9"}

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from forwarder.stand_in import BIRTH_DATE, is_stand_in
 from forwarder.web.archive_as import ArchiveAs
 from forwarder.web.pages import N_, person_name
 
@@ -52,14 +53,16 @@ async def question(archive: ArchiveAs, transfer_id: str, number: str) -> tuple[M
 
 
 def doubts(compared: Sequence[Comparison], linked: Sequence[str], number: str, *, known: bool) -> list[str]:
-    """Why a number is not certain: it is where it is linked, or is known here, agrees in birth date, and in nothing differs."""
+    """Why a number is not certain: it is where it is linked, or is known here, agrees in birth date, and in nothing differs. What
+    stands in for a name (a newborn's) agrees with nobody's."""
     agree = {fact.what: fact.agrees for fact in compared}
     found = [ANOTHER] if linked and number not in linked else []
     if not known and number not in linked:
         return [*found, UNKNOWN]
     if agree["Born"] is False or agree["Sex"] is False or (agree["Name"] is False and number not in linked):
         return [*found, DIFFERS]
-    return [*found, UNSURE] if agree["Born"] is None and number not in linked else found
+    unnamed = any(fact.what == "Name" and is_stand_in(name) for fact in compared for name in (fact.ours, fact.theirs))
+    return [*found, UNSURE] if (agree["Born"] is None or unnamed) and number not in linked else found
 
 
 def compare(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[Comparison]:
@@ -68,6 +71,8 @@ def compare(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[Comparis
     for what, name in ((N_("Name"), "name"), (N_("Born"), "birth_date"), (N_("Sex"), "sex")):
         our, their = str(ours.get(name) or ""), str(theirs.get(name) or "")
         agrees = None if not our or not their else _plain(our) == _plain(their)
+        if agrees and (our == BIRTH_DATE or (name == "name" and is_stand_in(our))):
+            agrees = None
         if name == "name" and agrees is False:
             words = set(_plain(our).split()), set(_plain(their).split())
             agrees = None if words[0] <= words[1] or words[1] <= words[0] else False

@@ -323,6 +323,25 @@ def test_nobody_is_proposed_by_a_name_alone_nor_by_a_birth_date_alone():
     assert [candidate.certain for candidate in judge([transfer], [same], TERMS)] == [False]
 
 
+@pytest.mark.parametrize(
+    ("name", "birth_date"),
+    [
+        ("SCONOSCIUTO^SCONOSCIUTO", "19000101"),
+        ("ROSSI^NEONATA", "20261101"),
+        ("GEMELLO A^ROSSI", "20261101"),
+        ("ROSSI^ADA", "19000101"),
+    ],
+)
+def test_nobody_is_proposed_by_what_stands_in_for_a_name_or_a_birth_date(name: str, birth_date: str):
+    """Of all newborns of a day, and all whom nobody knows, each had been proposed as the other: same name, same birth date."""
+    here = encounter()
+    here = replace(here, person=replace(here.person, name=name, birth_date=birth_date))
+    transfer = incoming(linked=(), person=RegisteredPerson(name, birth_date, here.person.sex))
+    assert judge([transfer], [here], TERMS) == []
+    (candidate,) = judge([replace(transfer, linked=("M1",))], [here], TERMS)
+    assert candidate.certain, "a codice fiscale, or a person, joined the numbers"
+
+
 def test_what_a_message_leaves_out_of_a_patient_stays():
     first, later = event(Told("maugeri", "A01", 0), 0), event(Told("maugeri", "A08", 0), 1)
     later = replace(later, person=RegisteredPerson("NUOVO^NOME"))

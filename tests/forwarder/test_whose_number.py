@@ -30,3 +30,16 @@ ADA = {"name": "Bianchi^Ada", "birth_date": "19600315", "sex": "F"}
 )
 def test_a_number_is_certain_where_it_is_linked_or_known_and_agrees(ours, linked, asked) -> None:
     assert doubts(compare(ours or {}, ADA), linked, "1", known=ours is not None) == asked
+
+
+@pytest.mark.parametrize("name", ["Rossi^Neonata", "GEMELLO A^ROSSI", "SCONOSCIUTO^SCONOSCIUTO", "Rossi^Femmina"])
+def test_two_who_are_called_by_what_stands_in_for_a_name_are_asked_about(name: str) -> None:
+    called = ADA | {"name": name}
+    assert doubts(compare(called, called), [], "1", known=True) == [UNSURE]
+    assert doubts(compare(called | {"name": ""}, called), [], "1", known=True) == [UNSURE]
+    assert doubts(compare(called, called), ["1"], "1", known=True) == []
+
+
+def test_the_first_of_january_1900_is_nobodys_birth_date() -> None:
+    unknown = ADA | {"birth_date": "19000101"}
+    assert doubts(compare(unknown, unknown), [], "1", known=True) == [UNSURE]

@@ -92,3 +92,12 @@ def test_a_newborn_is_joined_once_she_has_her_name_and_her_code(world: World) ->
     world.open(A, "1", B)
     world.settle()
     assert world.on_timeline(B, "9") == {"1.2.1", "1.2.9"}
+
+
+def test_newborns_are_not_proposed_as_one_by_what_stands_in_for_their_names(world: World) -> None:
+    for who, number in ((A, "1"), (B, "9")):
+        world.arrive(who, number, f"1.2.{number}", name="ROSSI^NEONATA", birth=BORN)
+    world.open(A, "1", B)
+    world.settle()
+    assert world.sees(B, "1.2.1")
+    assert [link["identifier"]["id"] for link in world.links(B, "9")] == []

@@ -191,7 +191,9 @@ def _rows(table: Table, index_key: str, begins: str, index: str, most: int) -> l
 
 
 def _name(attributes: Attributes) -> str:
-    return name_key((attributes.get(tags.PatientName, {}).get("Value") or [""])[0])
+    """As names are compared; none where it stands in for one: all newborns and all unknown persons would be proposed."""
+    name = name_key((attributes.get(tags.PatientName, {}).get("Value") or [""])[0])
+    return "" if italian.is_stand_in(name) else name
 
 
 def _proposal(

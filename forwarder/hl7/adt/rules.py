@@ -27,6 +27,7 @@ from forwarder.hl7.adt.event import (
     RegisteredPerson,
 )
 from forwarder.hl7.moments import moment_of
+from forwarder.stand_in import BIRTH_DATE, is_stand_in
 
 
 class EventOutcome(StrEnum):
@@ -271,9 +272,10 @@ def _compared(transfer: Incoming, encounter: Encounter) -> tuple[list[str], list
             ("birth-date", encounter.person.birth_date, transfer.person.birth_date),
             ("sex", encounter.person.sex, transfer.person.sex),
         ):
-            if ours and theirs and ours == theirs:
+            stands_in = ours == BIRTH_DATE or (what == "name" and is_stand_in(encounter.person.name))
+            if ours and theirs and ours == theirs and not stands_in:
                 evidence.append(f"same-{what}")
-            elif ours and theirs and what != "name":  # names are written in many ways
+            elif ours and theirs and ours != theirs and what != "name":  # names are written in many ways
                 against.append(f"different-{what}")
     if encounter.event.coming_from:
         same = encounter.event.coming_from == transfer.sender

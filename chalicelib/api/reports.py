@@ -72,7 +72,8 @@ def list_reports(call: Call, study: str) -> Response:
 
 @handler("GET", "/studies/{study}/reports/{sop}")
 def read_report(call: Call, study: str, sop: str) -> Response:
-    """200 with the document as it was sent (PDF, CDA), or a structured report as text; `format=text`: as text. 400, 404, 413."""
+    """200 with the document as it was sent (PDF, CDA), or a structured report as text; `format=text`: as text. 400, 404, 406,
+    413."""
     uid, instance = identifiers.uid(study, "study_instance_uid"), identifiers.uid(sop, "sop_instance_uid")
     wanted = call.parameter("format")
     if wanted not in (None, "text"):

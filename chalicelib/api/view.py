@@ -176,7 +176,7 @@ def get_view_priors(call: Call, study: str) -> Response:
 
 @handler("GET", "/view/studies/{study}/reports/{sop}", public=True)
 def get_view_report(call: Call, study: str, sop: str) -> Response:
-    """200 with a report as plain text and by its sections: `{"kind", "title", "text", "sections"}`. 400, 404, 410, 413.
+    """200 with a report as plain text and by its sections: `{"kind", "title", "text", "sections"}`. 400, 404, 406, 410, 413.
 
     The sections are the same text, and say which earlier exams of the timeline they cite. A PDF has neither, and is shown by its
     address.
@@ -193,7 +193,8 @@ def get_view_report(call: Call, study: str, sop: str) -> Response:
 
 @handler("GET", "/view/{reader}/studies/{study}/reports/{sop}", public=True)
 def show_report(call: Call, reader: str, study: str, sop: str) -> Response:
-    """200 with a PDF for a frame of the page to show, or 307 to one that is too large. 400, 404 (for anything else too), 410."""
+    """200 with a PDF for a frame of the page to show, or 307 to one that is too large. 400, 404 (for any other
+    report, too), 406, 410."""
     stored, report, uid = _report(call, passing(call, reader), study, sop)
     if report.kind != "pdf":
         raise NotFound

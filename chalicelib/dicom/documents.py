@@ -36,6 +36,10 @@ MEDIA_TYPES = {"application/pdf": PDF, "application/hl7-cda+xml": CDA, "text/pla
 ENCAPSULATED_DOCUMENT = tags.EncapsulatedDocument.number
 LONG = frozenset({ENCAPSULATED_DOCUMENT, tags.TextValue.number})
 """Encapsulated Document and Text Value: what may be as long as a report is."""
+PDF_HEADER, _BEFORE_HEADER = b"%PDF-", 1024
+"""How a PDF begins, and bytes that may stand before it, as every reader of PDFs takes them (ISO 32000-1 annex H.3)."""
+NO_VALUE = "—"
+"""What stands where a structured report has a number without a value, and does not say why."""
 _IMPLEMENTATION = "2.25.177834251793203581744915382104418301926"
 _MAX_DEPTH = 40
 _LOINC = "2.16.840.1.113883.6.1"
@@ -119,7 +123,7 @@ def read(head: Head) -> Document:
     title = text_of(data, tags.DocumentTitle, "ST") or _concept(data) or text_of(data, tags.SeriesDescription, "LO")
     if encapsulated is not None:
         content = _unpadded(encapsulated, values_of(data, tags.EncapsulatedDocumentLength, "UL"))
-        if content.startswith(b"%PDF") or (not content and single_uid(data, tags.SOPClassUID) == PDF):
+        if PDF_HEADER in content[:_BEFORE_HEADER] or (not content and single_uid(data, tags.SOPClassUID) == PDF):
             return Document("pdf", title, "application/pdf", content, "")  # an empty one is told as such by who shows it
         content = without_padding(content)
         document = read_cda(content)
@@ -132,7 +136,7 @@ def read(head: Head) -> Document:
     else:
         text = "\n".join(_sr_lines(data, 0))
         sections = report_sections.of_coded(_sr_sections(content_items)) if len(text) <= report_sections.MAX_TEXT else ()
-    if not text:
+    if not text and REPORT_KINDS.get(single_uid(data, tags.SOPClassUID)) != "sr":
         raise UnreadableDocument("The instance holds no document.")
     return Document("sr", title, "text/plain; charset=utf-8", text.encode(), text, sections)
 
@@ -306,14 +310,9 @@ def _sr_sections(content_items: list[Dataset]) -> Iterator[tuple[str, str, str]]
 
 def _sr_value(item: Dataset, kind: str) -> str:
     if kind == "NUM":
-        measured = items_of(item, tags.MeasuredValueSequence)[:1]
-        if not measured:
-            return ""
-        unit = items_of(measured[0], tags.MeasurementUnitsCodeSequence)[:1]
-        return f"{text_of(measured[0], tags.NumericValue, 'DS')} {text_of(unit[0], tags.CodeValue, 'SH') if unit else ''}".strip()
+        return _number(item)
     if kind == "CODE":
-        coded = items_of(item, tags.ConceptCodeSequence)[:1]
-        return text_of(coded[0], tags.CodeMeaning, "LO") if coded else ""
+        return _coded(item, tags.ConceptCodeSequence)
     simple = {
         "TEXT": (tags.TextValue, "UT"),
         "DATE": (tags.Date, "DA"),
@@ -323,6 +322,32 @@ def _sr_value(item: Dataset, kind: str) -> str:
     if kind in simple:
         return text_of(item, *simple[kind])
     return text_of(item, tags.PersonName, "PN") if kind == "PNAME" else ""
+
+
+def _number(item: Dataset) -> str:
+    """A number with its unit, or why there is none (PS3.3 C.18.1). A finding that was not measured is not left out."""
+    measured = items_of(item, tags.MeasuredValueSequence)[:1]
+    number = text_of(measured[0], tags.NumericValue, "DS") if measured else ""
+    said = [f"{number} {_unit(measured[0])}".strip()] if number else []
+    qualifier = _coded(item, tags.NumericValueQualifierCodeSequence)
+    return " ".join([*said, f"({qualifier})" if said else qualifier] if qualifier else said) or NO_VALUE
+
+
+def _unit(measured: Dataset) -> str:
+    """A unit as people write it: nothing for UCUM's unity, and in words what UCUM annotates ("{H.B.}/min")."""
+    units = items_of(measured, tags.MeasurementUnitsCodeSequence)[:1]
+    symbol = text_of(units[0], tags.CodeValue, "SH") if units else ""
+    if symbol == "1":
+        return ""
+    return text_of(units[0], tags.CodeMeaning, "LO") or symbol if "{" in symbol else symbol
+
+
+def _coded(item: Dataset, sequence: Tag) -> str:
+    """Code Meaning of a sequence's first item; of one without a meaning the code itself."""
+    for code in items_of(item, sequence)[:1]:
+        readings = ((tags.CodeMeaning, "LO"), (tags.CodeValue, "SH"), (tags.LongCodeValue, "UC"), (tags.URNCodeValue, "UR"))
+        return next(filter(None, (text_of(code, *reading) for reading in readings)), "")
+    return ""
 
 
 def _concept(item: Dataset, attribute: tuple[Tag, str] = (tags.CodeMeaning, "LO")) -> str:

@@ -103,6 +103,33 @@ def test_a_pdf_without_a_byte_says_so_in_words(open_page: Open, city: RunningCit
     expect(page.locator("iframe.pdf")).to_have_count(0)
 
 
+def test_a_pdf_with_bytes_before_it_is_shown_and_what_is_none_says_so_for_good(open_page: Open, city: RunningCity) -> None:
+    story = Story(city, LARGE, send=False)
+    led = story.encapsulated(story.image, b"\r\n" + pdf("AFTER A LINE"))
+    lie = story.encapsulated(story.image, b"\xff\xd8\xff\xe0 a film")
+    empty = story.encapsulated(story.image, b"")
+    del empty.EncapsulatedDocument, empty.MIMETypeOfEncapsulatedDocument
+    empty.SOPClassUID = empty.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.88.11"
+    empty.Modality, empty.ValueType, empty.ContentSequence = "SR", "CONTAINER", []
+    for report, title in ((led, "Con una riga"), (lie, "Non un PDF"), (empty, "Vuoto")):
+        report.SeriesInstanceUID, report.DocumentTitle = generate_uid(), title
+    hospital.send(story.client, led, lie, empty)
+    wait_until(lambda: len(story.client.get(f"/studies/{story.uid}/reports").json()["reports"]) == 4)
+    page, watch = open_page(story.url)
+    watch.expect("406")
+    for title, said in (("Non un PDF", "non \u00e8 un PDF leggibile."), ("Vuoto", "Il referto in archivio \u00e8 vuoto.")):
+        report = page.locator(".report", has_text=title)
+        expect(report).to_contain_text(said)
+        expect(report.get_by_role("button", name="Riprova")).to_have_count(0)
+    page.get_by_label("Referti in grande").check()
+    frame = page.locator(".report", has_text="Con una riga").locator("iframe.pdf")
+    frame.scroll_into_view_if_needed()
+    wait_until(lambda: shows_the_document(frame, dark=True))
+    answer = story.client.get(f"/studies/{story.uid}/reports/{lie.SOPInstanceUID}")
+    assert answer.status_code == 406
+    assert "cannot be read" in answer.json()["detail"]
+
+
 def test_a_pdf_that_did_not_come_has_a_button_and_no_json_is_shown_in_its_place(open_page: Open, city: RunningCity) -> None:
     failing = ["pdf"]
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from chalicelib.domain.dicom_json import Attributes
-from chalicelib.domain.errors import NotFound, TooLarge
+from chalicelib.domain.errors import NotAcceptable, TooLarge
 from chalicelib.domain.ports import Objects
 from chalicelib.domain.rejections import Rejected
 from chalicelib.services.ingest.instance_items import StoredObject
@@ -31,7 +31,7 @@ def build_report(sent: SentReport, of_study: Attributes, place: ReportPlace, at:
 
 
 def read_document(objects: Objects, stored: StoredObject) -> Document:
-    """The document in a stored object. Raises NotFound when it holds none that can be read, TooLarge over `MAX_BYTES`."""
+    """The document in a stored object. Raises NotAcceptable when it holds none that can be read, TooLarge over `MAX_BYTES`."""
     from chalicelib.dicom import cda, documents
     from chalicelib.dicom.header import DEFAULT_LIMITS, read_head
 
@@ -46,7 +46,7 @@ def read_document(objects: Objects, stored: StoredObject) -> Document:
     try:
         document = documents.read(head)
     except cda.UnreadableDocument as error:
-        raise NotFound from error
+        raise NotAcceptable(f"This report cannot be read: {error} The whole instance is in the study's manifest.") from error
     if len(document.text) > MAX_BYTES or len(document.text.encode()) > MAX_BYTES:
         raise too_large
     return document

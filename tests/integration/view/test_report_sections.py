@@ -91,6 +91,51 @@ def test_a_structured_report(city: RunningCity, study: Study) -> None:
     ]
 
 
+def coded(value: str, meaning: str, keyword: str = "CodeValue") -> Dataset:
+    code = Dataset()
+    setattr(code, keyword, value)
+    code.CodingSchemeDesignator, code.CodeMeaning = "99X", meaning
+    return code
+
+
+def number(name: str, value: str | None, unit: Dataset | None, why: str = "") -> Dataset:
+    measured = Dataset()
+    if value is not None:
+        measured.NumericValue, measured.MeasurementUnitsCodeSequence = value, [unit]
+    more = {"NumericValueQualifierCodeSequence": [coded("114009", why)]} if why else {}
+    return content("CONTAINS", "NUM", "1", name, MeasuredValueSequence=[measured] if value is not None else [], **more)
+
+
+def test_nothing_that_a_structured_report_says_is_left_out(city: RunningCity, study: Study) -> None:
+    items = [
+        number("Ejection Fraction", None, None, "Value unknown"),
+        number("Diameter", None, None),
+        number("Velocity", "4", coded("m/s", "metres a second"), "Value out of range"),
+        number("Heart rate", "72", coded("{H.B.}/min", "beats a minute")),
+        number("Cardiothoracic ratio", "0.55", coded("1", "no units")),
+        content("CONTAINS", "CODE", "121071", "Finding", ConceptCodeSequence=[coded("A" * 30, "", "LongCodeValue")]),
+        content("CONTAINS", "CODE", "121072", "Second finding", ConceptCodeSequence=[coded("B-1", "")]),
+    ]
+    data = as_dicom(
+        study.image,
+        ENHANCED_SR,
+        ValueType="CONTAINER",
+        CompletionFlag="COMPLETE",
+        VerificationFlag="VERIFIED",
+        ContentSequence=items,
+    )
+    hospital.send(study.client, data)
+    assert read(city, study, str(data.SOPInstanceUID))["text"].splitlines() == [
+        "Ejection Fraction: Value unknown",
+        "Diameter: \u2014",
+        "Velocity: 4 m/s (Value out of range)",
+        "Heart rate: 72 beats a minute",
+        "Cardiothoracic ratio: 0.55",
+        f"Finding: {'A' * 30}",
+        "Second finding: B-1",
+    ]
+
+
 def test_a_text_longer_than_anybody_writes_is_not_split(city: RunningCity, study: Study) -> None:
     made = study.post(TEXT.encode() + b"\n" + b"x" * 500_000, "text/plain; charset=utf-8")
     answer = read(city, study, made["sop_instance_uid"])

@@ -78,7 +78,11 @@ async function load(shown, study, report, place, again = true) {
   try {
     fill(place, report.kind === 'pdf' ? await pdf(study, report) : await text(shown, study, report));
     partsChanged(place);
-  } catch {
+  } catch (trouble) {
+    if (trouble.kind === 'unreadable') {
+      fill(place, waiting(report.kind === 'pdf' ? 'reportNoPdf' : 'reportUnreadable'));
+      return;
+    }
     if (again) {
       setTimeout(() => place.isConnected && load(shown, study, report, place, false), AGAIN_AFTER);
       return;

@@ -126,12 +126,15 @@ export async function getMetadata({ study, owner }, series, sop) {
 /** A PDF report. Raises Trouble. */
 export async function getPdf(study, sop, parameters) {
   const answer = await fetch(`${held.api}/view/${held.pass}/studies/${study}/reports/${sop}?${new URLSearchParams(parameters)}`, { cache: 'no-store', referrerPolicy: 'no-referrer' }).catch(() => { throw new Trouble('offline'); });
-  if (!answer.ok) throw new Trouble(answer.status >= 500 || answer.status === 429 ? 'broken' : 'refused');
+  if (!answer.ok) throw refusal(answer.status);
   return new Blob([await answer.arrayBuffer()], { type: 'application/pdf' });
 }
 
 /** Text without the characters that turn the direction of what stands around it: nothing that a hospital sends moves a date. */
 const legible = (_, value) => (typeof value === 'string' ? value.replace(/[\u202a-\u202e\u2066-\u2069]/g, '') : value);
+
+/** What it means that the archive answers so: 406 is of a report that is there, and that nobody can read. */
+const refusal = status => new Trouble(status >= 500 || status === 429 ? 'broken' : status === 406 ? 'unreadable' : 'refused');
 
 async function request(method, path, body) {
   const headers = held ? { Authorization: `Bearer ${held.key}` } : {};
@@ -145,5 +148,5 @@ async function request(method, path, body) {
   if (answer.ok) return { body: JSON.parse(await answer.text(), legible), etag: answer.headers.get('ETag') };
   if (answer.status === 410) throw new Trouble((await answer.text()).includes(':opened-elsewhere"') ? 'elsewhere' : 'gone');
   if (answer.status === 404) throw new Trouble('unknown');
-  throw new Trouble(answer.status >= 500 || answer.status === 429 ? 'broken' : 'refused');
+  throw refusal(answer.status);
 }

@@ -51,6 +51,25 @@ def test_paper_has_both_pictures_both_reports_who_and_when(open_page: Open, stor
     expect(page.get_by_role("button", name="Termina lettura")).to_be_hidden()
 
 
+def test_every_sheet_says_whose_it_is_of_which_exams_and_which_report_is_preliminary(open_page: Open, city: RunningCity) -> None:
+    lines = "\n".join(f"Rilievo {number}: invariato rispetto al controllo precedente." for number in range(150))
+    story = Story(city, theirs=f"REPERTO\n{lines}\nCONCLUSIONI\nIn risoluzione.")
+    story.report("maugeri", f"REPERTO\n{lines}\nCONCLUSIONI\nDa rivedere.", status="preliminary")
+    page, _ = open_page(story.url, locale="it-IT")
+    both_are_there(page)
+    expect(page.locator(".both")).to_contain_text("Rilievo 149")
+    paper = PdfReader(io.BytesIO(page.pdf(prefer_css_page_size=True)))
+    sheets = [" ".join(sheet.extract_text().split()) for sheet in paper.pages]
+    assert len(sheets) > 3
+    for sheet in sheets:
+        for words in (
+            "FERRARI Lucia", story.patient.at["maugeri"], "10 mar 2026", "Maugeri", "1 mar 2026", "San Matteo",
+            "referto provvisorio",
+        ):  # fmt: skip
+            assert words in sheet, words
+    assert "".join(sheets).count("referto provvisorio") == len(sheets), "the other hospital's is final"
+
+
 def test_the_comparison_is_copied_as_one_writes_it_in_a_report(open_page: Open, story: Story) -> None:
     page, _ = open_page(story.url)
     both_are_there(page)

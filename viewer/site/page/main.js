@@ -14,7 +14,7 @@ import { counterpart, fromOtherSide, isMammography, together } from './matching.
 import { meansToEnd } from './ending.js';
 import { Viewer } from './ohif.js';
 import { keepPdfs } from './pdf-windows.js';
-import { printedLine } from './print.js';
+import { printedLines } from './print.js';
 import { forgetPictures } from './picture.js';
 import { ReportsOfBoth } from './sections.js';
 import * as session from './session.js';
@@ -137,7 +137,7 @@ function frame() {
     parts.viewer && parts.open);
   fill(app,
     h('button.skip', { type: 'button', onclick: () => (panes.left.root.querySelector('.picture') ?? panes.left.root).focus() }, () => t('skip')),
-    h('header.top', {}, parts.patient, h('div.session', {}, parts.dot, parts.lost, parts.reader, parts.ends, parts.back, h('button', { type: 'button', id: 'help', title: () => t('help'), 'aria-label': () => t('help'), 'aria-keyshortcuts': '?', onclick: help }, '?'), languages(), h('button', { type: 'button', id: 'end', onclick: endReading }, () => t('end'))), parts.pair, parts.corrections, printedLine(state.shown)),
+    h('header.top', {}, parts.patient, h('div.session', {}, parts.dot, parts.lost, parts.reader, parts.ends, parts.back, h('button', { type: 'button', id: 'help', title: () => t('help'), 'aria-label': () => t('help'), 'aria-keyshortcuts': '?', onclick: help }, '?'), languages(), h('button', { type: 'button', id: 'end', onclick: endReading }, () => t('end'))), parts.pair, parts.corrections, printedLines(state.shown, pair)),
     h('main', {}, parts.list.root, parts.empty,
       h('div.work', {},
         parts.strip.root,

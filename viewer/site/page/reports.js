@@ -52,9 +52,12 @@ function article(shown, study, report, older) {
 
 const STATUSES = { preliminary: 'preliminary', partial: 'partialReport', addendum: 'addendum', corrected: 'corrected', cancelled: 'cancelled' };
 
-/** What kind of version it is; one that is simply final says nothing. */
+/** What kind of version it is: a word of the contract's. */
+export const statusOf = report => report.status ?? (report.preliminary ? 'preliminary' : 'final');
+
+/** That, for people; one that is simply final says nothing. */
 function status(report) {
-  const said = report.status ?? (report.preliminary ? 'preliminary' : 'final');
+  const said = statusOf(report);
   return STATUSES[said] ? h(`span.status.${said}`, {}, () => t(STATUSES[said])) : null;
 }
 

@@ -248,9 +248,10 @@ def test_a_patient_whose_codice_fiscale_does_not_agree_is_transferred_by_a_perso
     case.opened(who)
 
 
-def test_a_merge_links_two_numbers_of_one_house_and_is_reversible(case: Case):
+@pytest.mark.parametrize("trigger", ["A40", "A47", "A18", "A34", "A36"])
+def test_a_merge_links_two_numbers_of_one_house_and_is_reversible(case: Case, trigger: str):
     who, retired = invented(), invented().number
-    case.tell("san-matteo", "A40", who, merged=retired)
+    case.tell("san-matteo", trigger, who, merged=retired)
     client = case.city.client("san-matteo")
 
     def joined() -> list[str]:

@@ -19,7 +19,7 @@ DISCHARGES, MOVES, WILL_DISCHARGE, WILL_MOVE = "A03", "A02", "A16", "A15"
 CANCELS = {"A11": ADMITS, "A13": DISCHARGES, "A12": MOVES, "A25": WILL_DISCHARGE, "A26": WILL_MOVE}
 """What cancels which event of the same visit."""
 OPENS = frozenset({DISCHARGES, MOVES, WILL_DISCHARGE, WILL_MOVE})
-LINKS, UNLINKS = frozenset({"A40", "A47", "A24"}), "A37"
+LINKS, UNLINKS = frozenset({"A18", "A34", "A36", "A40", "A47", "A24"}), "A37"
 TAKEN = OPENS | frozenset(CANCELS) | {ADMITS} | REGISTERS | UPDATES | LINKS | {UNLINKS}
 """The events of which something may come. Every other ADT is acknowledged, and nothing else."""
 MOST_EVENTS = 100

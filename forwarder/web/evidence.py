@@ -6,6 +6,7 @@ from forwarder.web.pages import N_
 
 EVIDENCE = {
     "linked": N_("linked already"),
+    "linked-to-own-number": N_("linked to another number of this hospital"),
     "same-name": N_("same name"),
     "same-birth-date": N_("same birth date"),
     "same-sex": N_("same sex"),

@@ -461,3 +461,46 @@ def test_the_state_that_is_shown_is_the_one_that_counts_once_the_link_of_an_acce
     world.undo(B, "9", link["link"])
     assert world.transfer(B, transfer)["state"] == before
     assert _asked(api, transfer, "accept", f'"{before}"')[0] == 200
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["it has images", "it has none yet"])
+def test_after_a_merge_what_was_sent_is_proposed_to_the_number_that_stays(world: World, known: bool) -> None:
+    """Whoever came unknown gets a name, and the number of then is given up (A40): nothing led from the new one to the film."""
+    world.arrive(A, "1", "1.1")
+    world.arrive(B, "8", "2.1", date="20260401", name="SCONOSCIUTO")
+    if known:
+        world.arrive(B, "9", "2.2", date="20260401", name="BIANCHI^ADA")
+    world.open(A, "1", B, receiving="8")
+    assert world.links(B, "9") == [] if known else True
+    world.confirm(B, "9", {"id": "8"})
+    world.settle()
+    (proposal,) = [link for link in world.links(B, "9") if link["status"] == "proposed"]
+    assert (proposal["identifier"]["id"], proposal["evidence"][0]) == ("1", "linked-to-own-number")
+    assert "1.1" not in world.on_timeline(B, "9")
+    world.confirm(B, "9", {"link": proposal["link"]})
+    world.arrive(B, "9", "2.3", date="20260402")
+    world.settle()
+    assert world.on_timeline(B, "9") == {"1.1", "2.1", "2.3"} | ({"2.2"} if known else set()) == world.on_timeline(A, "1")
+    (made,) = [link for link in world.links(B, "9") if link["identifier"]["id"] == "8"]
+    world.undo(B, "9", made["link"])
+    assert not world.sees(A, "2.3"), "only what is linked to the number that was accepted"
+
+
+def test_a_sender_that_merges_its_numbers_is_proposed_what_the_transfer_told_it_of_and_nothing_else(world: World) -> None:
+    for number in ("1", "2", "3"):
+        world.arrive(A, number, f"1.{number}", name=f"NOME{number}^X")
+    world.arrive(B, "8", "2.1", date="20260401", name="SCONOSCIUTO")
+    world.arrive(C, "77", "3.1", name="ALTRO^Y")
+    world.open(A, "2", B, receiving="8")
+    world.open(C, "77", B, receiving="8")
+    world.confirm(A, "2", {"id": "1"})
+    world.confirm(A, "3", {"id": "2"})
+    world.settle()
+
+    def proposed(number: str) -> set[str]:
+        return {link["identifier"]["id"] for link in world.links(A, number) if link["status"] == "proposed"}
+
+    assert (proposed("1"), proposed("2"), proposed("3")) == ({"3", "8"}, set(), {"1", "8"})
+    world.confirm(A, "1", {"id": "8", "issuer": OIDS[B]})
+    world.settle()
+    assert world.on_timeline(B, "8") == {"1.1", "1.2", "2.1", "3.1"}

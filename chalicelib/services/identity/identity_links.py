@@ -167,11 +167,30 @@ def _may_know(table: Table, caller: Caller, link: IdentityLink, record: Record) 
 
 def _proposals(table: Table, caller: Caller, own: PatientIdentifier, record: Record, now: datetime) -> list[ShownLink]:
     """Other numbers in studies that the caller may see, whose patient has the same name, or a codice fiscale that is the same
-    without omocodia."""
-    viewer = caller.member.id
-    person = _person(table, viewer, own)
-    if person is None:
-        return []
+    without omocodia; and those beyond another number of its own that is linked to this one."""
+    person = _person(table, caller.member.id, own)
+    seen = _alike(table, caller.member.id, record, person, now) if person else {}
+    beyond = _beyond(table, caller, record)
+    new = (other for other in {*seen, *beyond} if other != own and other not in record.linked)
+    candidates = sorted(new, key=lambda other: (other not in beyond, other))[:_MAX_CANDIDATES]
+    return [_proposal(table, own, record, other, person or {}, seen.get(other, {}), other in beyond) for other in candidates]
+
+
+def _beyond(table: Table, caller: Caller, record: Record) -> set[PatientIdentifier]:
+    """What is linked to another number of the caller's own that is linked to this one: links are not followed further, so that
+    after a merge (HL7 A40) the number that stays has to be linked to it as well."""
+    found: set[PatientIdentifier] = set()
+    for mine in record.linked:
+        if caller.registry.by_issuer(mine.issuer) == caller.institution:
+            known = access.load_deciding(table, mine.hash)
+            told = {link.beyond(mine.hash) for link in known.links if not link.ended and _may_know(table, caller, link, known)}
+            found |= {other for other in told.intersection(known.linked) if italian.kind(other) == "hospital"}
+    return found
+
+
+def _alike(table: Table, viewer: str, record: Record, person: Attributes, now: datetime) -> dict[PatientIdentifier, Attributes]:
+    """The numbers in studies that the viewer may see of who is named alike, or carries the same code without omocodia; with what
+    is said there."""
     name = _name(person)
     rows = _rows(table, keys.rows_by_name(viewer), f"{indexed(name)}#", "gsi4", _MAX_ROWS) if name else []
     alike = linking.carrying_the_like(table, record)
@@ -181,8 +200,7 @@ def _proposals(table: Table, caller: Caller, own: PatientIdentifier, record: Rec
         for number in row.patients:
             said = next((face for face in row.faces if face.patient == number), row.face)
             seen.setdefault(number, said.attributes)
-    candidates = sorted(other for other in seen if other != own and other not in record.linked)[:_MAX_CANDIDATES]
-    return [_proposal(table, own, record, other, person, seen[other]) for other in candidates]
+    return seen
 
 
 def _rows(table: Table, index_key: str, begins: str, index: str, most: int) -> list[SearchRow]:
@@ -197,9 +215,15 @@ def _name(attributes: Attributes) -> str:
 
 
 def _proposal(
-    table: Table, own: PatientIdentifier, record: Record, other: PatientIdentifier, person: Attributes, attributes: Attributes
+    table: Table,
+    own: PatientIdentifier,
+    record: Record,
+    other: PatientIdentifier,
+    person: Attributes,
+    attributes: Attributes,
+    beyond: bool,
 ) -> ShownLink:
-    evidence: list[str] = []
+    evidence: list[str] = ["linked-to-own-number"] if beyond else []
     against: list[str] = []
     known = [
         (_name(said), first_value(said, tags.PatientBirthDate), first_value(said, tags.PatientSex))

@@ -179,12 +179,13 @@ def test_a_pacs_that_is_full_or_away_is_waited_for_and_said(case: Case) -> None:
 
 
 def test_another_person_under_the_number_gets_no_images_until_somebody_decides(case: Case) -> None:
+    """Also those that say no birth date themselves, where the archive knows it of others of the same number."""
     case.pacs.knows(case.number, "BIANCHI^ADA", "19990101")
-    case.send(case.prior())
+    case.send(case.prior(), case.prior(date="20260201", PatientBirthDate=""))
     by_api.transfer(case.city, case.patient)
     with running(case.place.config()):
-        state = case.settled(1)
-    assert state["aside_reasons"] == {"other-person": 1}
+        state = case.settled(2)
+    assert state["aside_reasons"] == {"other-person": 2}
     assert case.pacs.received == []
 
 

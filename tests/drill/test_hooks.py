@@ -14,7 +14,6 @@ WRITES = """
 import os, sys
 spool = sys.argv[1]
 file = os.open(os.path.join(spool, "a"), os.O_CREAT | os.O_WRONLY)
-os.close(file)
 reads, writes = os.pipe()
 os.dup2(writes, file)
 print(os.write(file, b"12"), os.read(reads, 2))

@@ -41,6 +41,8 @@ from tests.forwarder.line_proxy import BadLine, bad_line
 SETTLE_SECONDS, NO_PROGRESS_SECONDS = 300.0, 90.0
 """How long everything has to come to rest at the most (or twice as long as things broke), and how long without any change of the
 counts."""
+REST_SECONDS = 6.0
+"""How long nothing waits nor changes once everything has come to rest: longer than a record of the table's stream is late."""
 LONG_SECONDS = 120.0
 """A drill beyond it asks no more of an hour than one process that stands for all of AWS can do in it."""
 SECONDS_A_PERSON = 12
@@ -169,15 +171,16 @@ destinations = {{ {destinations} }}
 
 
 def _settle(city: RunningCity, ledger: Ledger, kinds: tuple[str, ...], most: float) -> dict[str, dict[str, Any]]:
-    """Wait until nothing waits, with the help that an operator has: sweeps, and dead letters redriven. The last counts."""
+    """Wait until nothing waits any more, with the help that an operator has: sweeps, and dead letters redriven. The last counts."""
     if "letters" in kinds:
         breaking.letters(city.state)
-    began = changed = time.monotonic()
-    sweeps, quiet = 0, 0
+    began = changed = rested = time.monotonic()
+    sweeps = 0
     last: dict[str, dict[str, Any]] = {}
     waiting: list[tuple[str, str, int]] = []
-    while quiet < 3 and time.monotonic() - began < most and time.monotonic() - changed < NO_PROGRESS_SECONDS:
-        if time.monotonic() - began > 10 * sweeps:
+    done: list[Any] = []
+    while (now := time.monotonic()) - rested < REST_SECONDS and now - began < most and now - changed < NO_PROGRESS_SECONDS:
+        if now - began > 10 * sweeps:
             _sweep(city, SWEPT_AT[min(sweeps, len(SWEPT_AT) - 1)])
             sweeps += 1
             for name in world.SENDERS:
@@ -187,16 +190,19 @@ def _settle(city: RunningCity, ledger: Ledger, kinds: tuple[str, ...], most: flo
                 page = city.forwarder(name)["page"]
                 last[name] = requests.get(f"{page}/status.json", timeout=15).json()
         except (*NO_ANSWER, ValueError):
+            rested = time.monotonic()
             time.sleep(0.5)
             continue
-        found = [(name, kind, count) for name, now in last.items() for kind, count in _waiting(now) if count]
+        found = [(name, kind, count) for name, status in last.items() for kind, count in _waiting(status) if count]
+        did = [(status["indexed"], status["rejected"], status["deliver"].get("delivered")) for status in last.values()]
         changed = time.monotonic() if found != waiting else changed
-        waiting, quiet = found, 0 if found else quiet + 1
+        rested = time.monotonic() if found or did != done else rested
+        waiting, done = found, did
         time.sleep(0.5)
-    if quiet < 3:
+    if waiting:
         print(f"  still busy when the time was over: {waiting}", flush=True)
-    for name, now in last.items():
-        ledger.note("settled", by=name, **{key: now[key] for key in ("received", "indexed", "rejected", "waiting")})
+    for name, status in last.items():
+        ledger.note("settled", by=name, **{key: status[key] for key in ("received", "indexed", "rejected", "waiting")})
     return last
 
 

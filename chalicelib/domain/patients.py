@@ -253,15 +253,23 @@ def _given(name: str) -> list[str]:
 
 
 def _alike(name: str, other: str) -> bool:
-    """Whether two names are of one given name, or one of them has names besides: by all their words, or the given ones."""
-    mine, theirs = set(_words(name)), set(_words(other))
-    if mine <= theirs or theirs <= mine:
+    """Whether two names are of one given name, or one of them has names besides: by all their words, or the given ones. What is
+    written in one (ANNAMARIA) is what is written in two."""
+    if _within(_words(name), _words(other)):
         return True
     return any(
-        given <= also or also <= given
-        for given in (set(_words(text)) for text in _given(name))
-        for also in (set(_words(text)) for text in _given(other))
+        _within(given, also) or "".join(given) in _beginnings(also) or "".join(also) in _beginnings(given)
+        for given in map(_words, _given(name))
+        for also in map(_words, _given(other))
     )
+
+
+def _within(words: list[str], others: list[str]) -> bool:
+    return set(words) <= set(others) or set(others) <= set(words)
+
+
+def _beginnings(words: list[str]) -> set[str]:
+    return {"".join(words[:count]) for count in range(1, len(words) + 1)}
 
 
 def by_written_code(carriers: Sequence[CodeCarrier], agreeing: Set[PatientIdentifier]) -> dict[str, frozenset[PatientIdentifier]]:

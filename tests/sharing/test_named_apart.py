@@ -84,6 +84,18 @@ def test_a_name_written_in_another_way_is_joined_as_before(world: World, name: s
     assert world.on_timeline(B, "9") == {"1.2.1", "1.2.9"}
 
 
+@pytest.mark.parametrize(
+    ("name", "other"), [("ANNAMARIA", "ANNA MARIA"), ("MARIA-GRAZIA", "MARIAGRAZIA"), ("ANNAMARIA", "Anna Maria Pia")]
+)
+def test_a_name_written_in_one_or_in_two_is_one(world: World, name: str, other: str) -> None:
+    code = str(codicefiscale.encode("Rossi", name.replace("-", " "), "F", "01/03/2024", "Pavia"))
+    register(world, A, "1", f"ROSSI^{name}", code)
+    register(world, B, "9", f"Rossi^{other}", code)
+    world.open(A, "1", B)
+    world.settle()
+    assert world.on_timeline(B, "9") == {"1.2.1", "1.2.9"}
+
+
 def test_a_newborn_is_joined_once_she_has_her_name_and_her_code(world: World) -> None:
     register(world, B, "9", "ROSSI^ANNA")
     register(world, A, "1", "ROSSI^NEONATA")

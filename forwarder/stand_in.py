@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import re
 
-_NOBODY = {
+NOBODY = {
     "SCONOSCIUTO", "SCONOSCIUTA", "IGNOTO", "IGNOTA", "ANONIMO", "ANONIMA", "UNKNOWN", "ANONYMOUS", "NEONATO", "NEONATA",
     "GEMELLO", "GEMELLA", "FETO", "BABY", "NEWBORN", "TWIN",
 }  # fmt: skip
-_UNNAMED = _NOBODY | {
+UNNAMED = NOBODY | {
     "NN", "ND", "MASCHIO", "FEMMINA", "BAMBINO", "BAMBINA", "BIMBO", "BIMBA", "FIGLIO", "FIGLIA", "BOY", "GIRL", "MALE", "FEMALE",
 }  # fmt: skip
 """What stands for a given name only: the rest of it may be a family's name."""
@@ -21,4 +21,4 @@ BIRTH_DATE = "19000101"
 def is_stand_in(name: str) -> bool:
     """Whether a name (`FAMILY^GIVEN`, as in DICOM) is nobody's."""
     family, _, given = name.upper().partition("^")
-    return not (_NOBODY.isdisjoint(re.findall(r"[^\W_]+", family)) and _UNNAMED.isdisjoint(re.findall(r"[^\W_]+", given)))
+    return not (NOBODY.isdisjoint(re.findall(r"[^\W_]+", family)) and UNNAMED.isdisjoint(re.findall(r"[^\W_]+", given)))

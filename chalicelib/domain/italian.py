@@ -21,11 +21,11 @@ arcs above them, which are HL7 Italy's, the state's and the regions' own."""
 _FOREIGNER = re.compile(r"(STP|ENI)\d{13}")
 _PROVISIONAL = re.compile(r"\d{11}")
 _WORD = re.compile(r"[^\W_]+")
-_NOBODY = {
+NOBODY = {
     "SCONOSCIUTO", "SCONOSCIUTA", "IGNOTO", "IGNOTA", "ANONIMO", "ANONIMA", "UNKNOWN", "ANONYMOUS", "NEONATO", "NEONATA",
     "GEMELLO", "GEMELLA", "FETO", "BABY", "NEWBORN", "TWIN",
 }  # fmt: skip
-_UNNAMED = _NOBODY | {
+UNNAMED = NOBODY | {
     "NN", "ND", "MASCHIO", "FEMMINA", "BAMBINO", "BAMBINA", "BIMBO", "BIMBA", "FIGLIO", "FIGLIA", "BOY", "GIRL", "MALE", "FEMALE",
 }  # fmt: skip
 """Words that registrations write in place of a name that nobody knows, or has given yet; the latter may be a family's name."""
@@ -60,4 +60,4 @@ def is_stand_in(name: str) -> bool:
     """Whether a name (`FAMILY^GIVEN`, upper case, without accents) stands in for one that is not known or not given yet: of a
     newborn, a twin, an unknown person. Two who are called so are not called alike."""
     family, _, given = name.partition("^")
-    return not (_NOBODY.isdisjoint(_WORD.findall(family)) and _UNNAMED.isdisjoint(_WORD.findall(given)))
+    return not (NOBODY.isdisjoint(_WORD.findall(family)) and UNNAMED.isdisjoint(_WORD.findall(given)))

@@ -28,6 +28,8 @@ from chalicelib.domain.transfers import Transfer
 END = keys.ENDED
 AUTOMATIC = "codice-fiscale"
 """The basis of a link that the archive makes by itself."""
+MOST_NAMES, MOST_FAMILY = 16, 4
+"""Names of one number that are compared, and words of a family's name where it is written in one with the given name."""
 ABOUT = keys.begins(keys.about)
 DECIDING: Key = (keys.begins(keys.consent), f"{keys.begins(keys.transfer)}~")
 """The sort keys between which all that decides lies: CONSENT, EMERGENCY, LINK, OBJECTION, PROTECTION, TRANSFER."""
@@ -225,19 +227,22 @@ def named_apart(
 
     `encodes`: whether the code encodes a given name. Where it does one, all those are named apart whose given name is not that
     one, or that one with a name more or less; where it does two that differ, all are. Where it encodes none of them, they are
-    written in ways that tell nothing. What stands in for a name (`italian.is_stand_in`) is nobody's for certain; a record without
-    a given name says nothing.
+    written in ways that tell nothing. What stands in for a name (`italian.is_stand_in`) is nobody's for certain, nor is a number
+    of more than `MOST_NAMES`; a record without a given name says nothing.
     """
     names: dict[PatientIdentifier, set[str]] = {number: set() for number in agreeing}
     for carrier in carriers:
         if carrier.identifier in names and " ".join(carrier.name.split("^")).count(" "):
             names[carrier.identifier].add(carrier.name)
     named = {number: found for number, found in names.items() if found}
-    real = {name for found in named.values() for name in found if not italian.is_stand_in(name)}
+    told = [found for found in named.values() if len(found) <= MOST_NAMES]
+    real = {name for found in told for name in found if not italian.is_stand_in(name)}
     encoded = {name for name in real if any(encodes(given) for given in _given(name))}
     meant = {name for name in encoded or real if not encoded or all(_alike(name, other) for other in encoded)}
     return frozenset(
-        number for number, found in named.items() if not any(_alike(name, other) for name in found & real for other in meant)
+        number
+        for number, found in named.items()
+        if len(found) > MOST_NAMES or not any(_alike(name, other) for name in found & real for other in meant)
     )
 
 
@@ -249,7 +254,7 @@ def _given(name: str) -> list[str]:
     """The given name of `FAMILY^GIVEN`; of a name that is written in one, what it may be."""
     family, _, given = name.partition("^")
     words = family.split()
-    return [given] if given else [" ".join(words[start:]) for start in range(1, len(words))]
+    return [given] if given else [" ".join(words[start:]) for start in range(1, min(len(words), 1 + MOST_FAMILY))]
 
 
 def _alike(name: str, other: str) -> bool:

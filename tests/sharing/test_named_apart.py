@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import time
 
 import pytest
 from codicefiscale import codicefiscale
 
-from chalicelib.domain import italian
-from tests.world import A, B, World
+from chalicelib.domain import italian, patients
+from chalicelib.domain.identifiers import PatientIdentifier
+from chalicelib.domain.patients import CodeCarrier
+from forwarder import stand_in
+from tests.world import OIDS, A, B, World
 
 BORN = "20240301"
 ANNA = str(codicefiscale.encode("Rossi", "Anna", "F", "01/03/2024", "Pavia"))
@@ -113,3 +117,39 @@ def test_newborns_are_not_proposed_as_one_by_what_stands_in_for_their_names(worl
     world.settle()
     assert world.sees(B, "1.2.1")
     assert [link["identifier"]["id"] for link in world.links(B, "9")] == []
+
+
+def test_a_number_of_countless_names_is_nobodys_and_is_read_in_a_moment(world: World) -> None:
+    """Each of a member's images may say another name: all of them held against all would stop what projects for everybody."""
+    for who, number in ((A, "1"), (B, "9")):
+        register(world, who, number, "ROSSI^ANNA")
+    own = [PatientIdentifier(OIDS[B], str(number)) for number in range(16)]
+    words = " ".join("QWERTYUIOPASDFGHJKLZXCVBNM")
+    carriers = [
+        CodeCarrier(number, ANNA, BORN, "F", f"{words} ANNA {place}")
+        for number in own
+        for place in range(patients.MOST_NAMES + 1)
+    ]
+    began = time.process_time()
+    assert patients.named_apart(carriers, frozenset(own), lambda given: "ANNA" in given) == set(own)
+    assert time.process_time() - began < 2
+    for place in range(patients.MOST_NAMES + 1):
+        world.make_known(
+            B,
+            "9",
+            name=f"ROSSI^ANNA {place}",
+            birth_date=BORN,
+            sex="F",
+            identifiers=[{"issuer": italian.CODICE_FISCALE, "id": ANNA}],
+        )
+        world.settle()
+    world.open(A, "1", B)
+    world.settle()
+    assert world.on_timeline(B, "9") == {"1.2.9"}
+
+
+@pytest.mark.parametrize("name", sorted({*italian.UNNAMED, "ROSSI", "MASCHI", "ANNA"}))
+def test_archive_and_forwarder_know_the_same_names_that_stand_in_for_one(name: str) -> None:
+    assert (italian.NOBODY, italian.UNNAMED) == (stand_in.NOBODY, stand_in.UNNAMED)
+    for whole in (f"{name}^", f"X^{name}", f"X^{name} A", f"{name} A^X"):
+        assert italian.is_stand_in(whole) == stand_in.is_stand_in(whole), whole

@@ -57,6 +57,7 @@ class ShownLink:
 
 
 _MAX_CANDIDATES = 20
+_MOST_MERGED = 8  # other numbers of the house, each of which is looked beyond
 _MAX_ROWS = 200
 _MAX_OWN_ROWS = 20
 _ATTEMPTS = 3
@@ -180,11 +181,12 @@ def _beyond(table: Table, caller: Caller, record: Record) -> set[PatientIdentifi
     """What is linked to another number of the caller's own that is linked to this one: links are not followed further, so that
     after a merge (HL7 A40) the number that stays has to be linked to it as well."""
     found: set[PatientIdentifier] = set()
-    for mine in record.linked:
-        if caller.registry.by_issuer(mine.issuer) == caller.institution:
-            known = access.load_deciding(table, mine.hash)
-            told = {link.beyond(mine.hash) for link in known.links if not link.ended and _may_know(table, caller, link, known)}
-            found |= {other for other in told.intersection(known.linked) if italian.kind(other) == "hospital"}
+    house = (number for number in record.linked if caller.registry.by_issuer(number.issuer) == caller.institution)
+    for mine in islice(house, _MOST_MERGED):
+        known = access.load_deciding(table, mine.hash)
+        beyond = (link for link in known.links if not link.ended and italian.kind(link.beyond(mine.hash)) == "hospital")
+        told = {link.beyond(mine.hash) for link in islice(beyond, _MAX_CANDIDATES) if _may_know(table, caller, link, known)}
+        found |= told.intersection(known.linked)
     return found
 
 

@@ -109,7 +109,10 @@ def link_carriers(table: Table, code: str, now: datetime) -> None:
     verdict = patients.judge(carriers, fiscal.birth, fiscal.sex)
     denying = _denying(table, verdict.agreeing, fiscal)
     agreeing = verdict.agreeing - verdict.contradicting - denying
-    apart = patients.named_apart(carriers, agreeing, partial(codice_fiscale.encodes, fiscal))
+    few = (
+        agreeing if len(agreeing) <= MAX_CARRIERS else frozenset[PatientIdentifier]()
+    )  # more are joined to nobody, whatever their names
+    apart = patients.named_apart(carriers, few, partial(codice_fiscale.encodes, fiscal))
     agreeing -= apart
     joined = patients.by_written_code(carriers, agreeing)
     for written, numbers in joined.items():

@@ -244,6 +244,7 @@ LIMITS: dict[str, dict[str, tuple[str, ...]]] = {
             f"{S}proposals.py::test_the_limit_is_of_any_hour_and_of_each_institution_for_itself",
         ),
         "(100 names at most)": (f"{S}issuer_names.py::test_a_system_that_makes_up_names_does_not_fill_the_feed",),
+        "says more than 16 names": (f"{S}named_apart.py::test_a_number_of_countless_names_is_nobodys_and_is_read_in_a_moment",),
         "a code that more than 16 numbers carry": (f"{S}identifiers.py::test_a_code_joins_16_numbers_and_not_17",),
         "Of more than 8 patients the others": (
             f"{S}two_patients.py::test_a_study_of_very_many_patients_still_fits_and_is_found_under_each",

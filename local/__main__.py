@@ -62,7 +62,11 @@ def _up(directory: Path, options: Options, with_demo: bool) -> int:
     """Run a city until a signal ends it; the exit code."""
     _raise_file_limit()
 
+    ended = False
+
     def end(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal ended
+        ended = True
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, signal.SIG_IGN)
         raise _Ended
@@ -77,16 +81,21 @@ def _up(directory: Path, options: Options, with_demo: bool) -> int:
             if with_demo:
                 _run_demo(endpoints, directory)
             city.publish(endpoints)
-            while True:
+            while not ended:
                 time.sleep(1.0)  # not signal.pause: a signal that comes right before it would not end it
+        except BaseException as error:
+            if not ended:
+                raise
+            raise _Ended from error  # what a signal breaks off may fail by that: a lock that was just being let go, for instance
         finally:
             city.stop()
     except (StateError, PortTaken) as error:
         print(f"The local city did not start. {error}", file=sys.stderr)
         return 1
     except _Ended:
-        _tell("The city has stopped.")
-        return 0
+        pass
+    _tell("The city has stopped.")
+    return 0
 
 
 def _tell(text: str) -> None:

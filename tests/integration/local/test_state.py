@@ -182,6 +182,31 @@ def test_a_city_that_is_starting_can_be_ended(state: Path, moment: str, port: in
         assert city.client("mondino").get("/echo/x").status_code == 200
 
 
+BROKEN_OFF = """
+import os, signal, sys
+from local import __main__, city
+
+def start(self):
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+    finally:
+        raise RuntimeError("release unlocked lock")
+
+city.City.start = start
+sys.exit(__main__.main(sys.argv[1:]))
+"""
+
+
+def test_what_fails_because_the_end_broke_it_off_is_no_failure(state: Path, port: int) -> None:
+    """A lock that the main thread was letting go of, for instance, as CPython's `threading.Condition` then says."""
+    up = ["up", "--no-demo", "--state", str(state), "--ports", str(port), *STANDIN]
+    ended = subprocess.run(
+        [sys.executable, "-c", BROKEN_OFF, *up], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "The city has stopped." in ended.stdout
+
+
 def test_a_city_that_is_killed_while_it_makes_its_state_starts_again(state: Path) -> None:
     """At each statement that it makes it of, one after the other."""
     tried = subprocess.run([sys.executable, "-c", KILLED, str(state)], cwd=ROOT, text=True, capture_output=True, check=False)

@@ -123,8 +123,11 @@ def test_a_video_is_said_to_be_one(open_page: Open, city: RunningCity) -> None:
     video["PixelData"].is_undefined_length = True
     hospital.send(city.client("maugeri"), video)
     hospital.wait_for_studies(city, patient, 1)
-    page, _ = open_page(str(hospital.link(city, patient={"id": patient.at["maugeri"]})["url"]))
+    page, watch = open_page(str(hospital.link(city, patient={"id": patient.at["maugeri"]})["url"]))
+    watch.expect("/thumbnail")  # there is none of a video
     expect(page.locator(".pane.left .picture")).to_contain_text("Non si mostra qui: filmato (XC).")
+    expect(page.locator(".strip .thumb .glyph")).to_have_text("XC")
+    expect(page.locator(".strip .thumb img")).to_have_count(0)
 
 
 def test_a_comparison_of_a_day_with_several_exams_is_copied_with_its_time(open_page: Open, city: RunningCity) -> None:

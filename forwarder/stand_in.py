@@ -22,3 +22,20 @@ def is_stand_in(name: str) -> bool:
     """Whether a name (`FAMILY^GIVEN`, as in DICOM) is nobody's."""
     family, _, given = name.upper().partition("^")
     return not (NOBODY.isdisjoint(re.findall(r"[^\W_]+", family)) and UNNAMED.isdisjoint(re.findall(r"[^\W_]+", given)))
+
+
+def are_two(name: str, birth_date: str, other_name: str, other_birth_date: str) -> bool:
+    """Whether both the names and the birth dates (YYYYMMDD) are two: said of one number, they are of two persons.
+
+    One of them alone is a slip, a marriage, a second given name. What is not said, or stands in for something, tells nothing.
+    """
+    if not (name and other_name and birth_date and other_birth_date) or BIRTH_DATE in (birth_date, other_birth_date):
+        return False
+    if birth_date == other_birth_date or is_stand_in(name) or is_stand_in(other_name):
+        return False
+    words, others = _words(name), _words(other_name)
+    return not (words <= others or others <= words)
+
+
+def _words(name: str) -> set[str]:
+    return set(re.findall(r"[^\W_]+", name.partition("=")[0].casefold()))

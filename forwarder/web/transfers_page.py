@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
+from forwarder.stand_in import are_two
 from forwarder.web.archive_as import ArchiveAs, ArchiveRefusalError, City
 from forwarder.web.days import HERE, end_of_day, last_day, today
 from forwarder.web.evidence import EVIDENCE
@@ -165,9 +166,10 @@ class TransfersPage:
         city, found = await asyncio.gather(archive.city(), archive.patient(form["number"]))
         if found is None:
             return await self._shown(request, person, 404, form, UNKNOWN_NUMBER)
+        own = [study for study in found["studies"] if study["owner"] == city.own]
         return self._pages.show(
             request, person, "transfer_confirm.html", form=form, to_name=city.name(form["to"]), patient=found["patient"],
-            exams=[study for study in found["studies"] if study["owner"] == city.own], more_days=MORE_DAYS,
+            exams=[study | {"another": _is_anothers(study, found["patient"])} for study in own], more_days=MORE_DAYS,
             running=[transfer | _days(transfer) for transfer in _open_between(found, city, form["to"])],
         )  # fmt: skip
 
@@ -405,6 +407,11 @@ def _open_between(found: Mapping[str, Any], city: City, to: str) -> list[dict[st
     """The transfers of a patient to a hospital that are open."""
     both = (city.own, to)
     return [each for each in found["transfers"] if each["status"] == "active" and (each["from"], each["to"]) == both]
+
+
+def _is_anothers(study: Mapping[str, Any], patient: Mapping[str, Any]) -> bool:
+    """Whether an exam is of somebody else than whom the number is shown as."""
+    return are_two(patient["name"], patient["birth_date"], study["patient"]["name"], study["patient"]["birth_date"])
 
 
 def _as_seen(form: Mapping[str, str]) -> dict[str, str]:

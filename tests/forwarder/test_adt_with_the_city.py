@@ -14,6 +14,7 @@ from hospital import Hospital, hospital, until
 from pacs import running_pacs
 from registry import Invented, adt, invented
 
+from forwarder.__main__ import main
 from forwarder.deliver.engine import Deliveries
 from forwarder.hl7.adt.acts import Act
 from forwarder.hl7.adt.engine import Registration
@@ -250,6 +251,46 @@ def test_a_patient_whose_codice_fiscale_does_not_agree_is_transferred_by_a_perso
     assert case.transfers(who) == []
     assert "adt-too-many" not in case.places["san-matteo"].state()["troubles"]
     case.tell("san-matteo", "A08", who, at=1)
+    case.opened(who)
+
+
+def test_a_number_under_which_an_exam_is_of_somebody_else_is_transferred_by_a_person_or_once_that_is_corrected(case: Case):
+    """A number that was given again, or one under which many are filed: a transfer shares all that lies under it."""
+    who, before = invented(), invented()
+    named = by_api.Patient(f"{before.family}^{before.given}")
+    said = {"PatientID": who.number, "PatientBirthDate": before.birth_date}
+    film = by_api.chest_film(named, "san-matteo", "20250301", **said)
+    client = case.city.client("san-matteo")
+    by_api.send(client, film)
+    until(lambda: client.get(f"/patients/{who.number}/timeline").ok)
+    case.tell("san-matteo", "A03", who, to="MAUG")
+    (held,) = until(
+        lambda: [act for act in case.state("san-matteo")["for_a_person"] if act["reason"] == "exams-of-another-person"]
+    )
+    assert case.transfers(who) == []
+    case.tell("san-matteo", "A08", who, at=1)  # what is told again changes nothing
+    case.settled("san-matteo")
+    assert case.transfers(who) == []
+    assert [act["seq"] for act in case.state("san-matteo")["for_a_person"] if act["kind"] == "opening"][-1] == held["seq"]
+    withdrawal = {"reason": "wrong patient"}
+    assert client.post(f"/studies/{film.StudyInstanceUID}/withdrawals", json=withdrawal).status_code == 201
+    until(lambda: not client.get(f"/patients/{who.number}/timeline").json()["studies"])
+    case.tell("san-matteo", "A08", who, at=2, family=who.family.lower())
+    case.opened(who)
+
+
+def test_what_was_held_for_exams_of_somebody_else_is_opened_where_a_person_releases_it(case: Case):
+    who, before = invented(), invented()
+    said = {"PatientID": who.number, "PatientBirthDate": before.birth_date}
+    client = case.city.client("san-matteo")
+    by_api.send(client, by_api.chest_film(by_api.Patient(f"{before.family}^{before.given}"), "san-matteo", "20250301", **said))
+    until(lambda: client.get(f"/patients/{who.number}/timeline").ok)
+    case.tell("san-matteo", "A03", who, to="MAUG")
+    (held,) = until(
+        lambda: [act for act in case.state("san-matteo")["for_a_person"] if act["reason"] == "exams-of-another-person"]
+    )
+    command = ["hl7", "release", str(held["seq"]), "--config", str(case.places["san-matteo"].write_config())]
+    assert main(command) == 0
     case.opened(who)
 
 

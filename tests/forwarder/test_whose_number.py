@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from forwarder.stand_in import are_two
 from forwarder.web.whose_number import ANOTHER, DIFFERS, UNKNOWN, UNSURE, compare, doubts
 
 ADA = {"name": "Bianchi^Ada", "birth_date": "19600315", "sex": "F"}
@@ -43,3 +44,22 @@ def test_two_who_are_called_by_what_stands_in_for_a_name_are_asked_about(name: s
 def test_the_first_of_january_1900_is_nobodys_birth_date() -> None:
     unknown = ADA | {"birth_date": "19000101"}
     assert doubts(compare(unknown, unknown), [], "1", known=True) == [UNSURE]
+
+
+@pytest.mark.parametrize(
+    ("name", "birth_date", "two"),
+    [
+        ("Neri^Ugo", "19310807", True),
+        ("Bianchi^Ugo", "19310807", True),
+        ("BIANCHI^ADA", "19310807", False),
+        ("Bianchi^Ada Maria=白^アダ", "19310807", False),
+        ("Neri^Ugo", "19600315", False),
+        ("Neri^Ugo", "", False),
+        ("", "19310807", False),
+        ("SCONOSCIUTO", "20260101", False),
+        ("Neri^Ugo", "19000101", False),
+    ],
+)
+def test_two_persons_are_who_differ_in_name_and_birth_date(name: str, birth_date: str, two: bool):
+    assert are_two(ADA["name"], ADA["birth_date"], name, birth_date) is two
+    assert are_two(name, birth_date, ADA["name"], ADA["birth_date"]) is two

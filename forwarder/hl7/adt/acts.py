@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-TOO_MANY, DISAGREES = "too-many", "codice-fiscale-disagrees"
+TOO_MANY, DISAGREES, ANOTHERS = "too-many", "codice-fiscale-disagrees", "exams-of-another-person"
 """Why an act is held."""
 WITHIN = "within-the-house"
 """Why an opening is nothing: a patient who moves within the hospital."""
@@ -23,8 +23,8 @@ class ActKind(StrEnum):
 
 
 class ActState(StrEnum):
-    """How an act stands. `held`: beyond the hour's limit; `aside`: the archive refused it; both wait for a person. `dropped`: it
-    was not wanted any more before it was tried."""
+    """How an act stands. `held`: beyond the hour's limit, or in doubt; `aside`: the archive refused it; both wait for a person.
+    `dropped`: it was not wanted any more before it was tried."""
 
     WAITING = "waiting"
     HELD = "held"
@@ -43,7 +43,7 @@ DISCARDED = "discarded"
 @dataclass(frozen=True, slots=True)
 class Act:
     """One act, to be done or undone (`undo`). `subject`: the institution, the transfer or the second number; `key`: what makes it
-    the same to the archive however often it is asked."""
+    the same to the archive however often it is asked; `released`: held before, and let go on by a person."""
 
     seq: int
     kind: ActKind
@@ -58,3 +58,4 @@ class Act:
     tried: bool
     attempts: int
     key: str
+    released: bool

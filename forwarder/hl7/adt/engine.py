@@ -16,12 +16,13 @@ from forwarder.archive.link import Link
 from forwarder.archive.retry import pause
 from forwarder.config import AdtConfig
 from forwarder.errors import ArchiveError, Failure, SpoolError
-from forwarder.hl7.adt.acts import WITHIN, Act, ActKind, ActState
+from forwarder.hl7.adt.acts import ANOTHERS, WITHIN, Act, ActKind, ActState
 from forwarder.hl7.adt.event import CODICE_FISCALE, DISCHARGES, MOVES, WILL_DISCHARGE, RegisteredPerson
 from forwarder.hl7.adt.ledger import RegistrationLedger
 from forwarder.hl7.adt.rules import Incoming, Terms, judge
 from forwarder.logs import UNFORESEEN, log, log_unforeseen
 from forwarder.spool.spool import Spool
+from forwarder.stand_in import are_two
 
 PAUSE_SECONDS = 10.0
 LOOKS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 120.0)
@@ -144,6 +145,10 @@ class Registration:
         if act.kind is ActKind.OPENING and act.subject == self._own()[0]:
             self.ledger.settled(act, ActState.DONE, WITHIN)
             return
+        if act.kind is ActKind.OPENING and not (act.undo or act.tried or act.released) and self._has_exams_of_another(act):
+            log.warning("exams under the number name another person: what is to be opened waits for a person", act=act.seq)
+            self.ledger.hold(act, ANOTHERS)
+            return
         if not self.ledger.may_begin(act, self._config.per_hour):
             log.error("more is to be opened in an hour than allowed: it waits for a person", act=act.seq)
             return
@@ -176,6 +181,16 @@ class Registration:
         body = said | {"identifiers": codes, "event": act.actor.removeprefix("HL7 ")}
         answer = self._call("PUT", _patient(act.number), act, body, (200, 400))
         return (None if answer.status == 200 else "patient-refused"), ""
+
+    def _has_exams_of_another(self, act: Act) -> bool:
+        """Whether an exam of ours under the number is of somebody else than the registration says: a transfer shares all."""
+        answer = self._call("GET", f"{_patient(act.number)}/timeline", act, None, (200, 400, 404))
+        exams = _object(answer).get("studies", []) if answer.status == 200 else []
+        person, own = self.ledger.registered(act.number), self._own()[0]
+        said = [exam.get("patient", {}) for exam in exams if exam.get("owner") == own]
+        return any(
+            are_two(person.name, person.birth_date, str(who.get("name") or ""), str(who.get("birth_date") or "")) for who in said
+        )
 
     def _open(self, act: Act) -> tuple[str | None, str]:
         answer = self._post_transfer(act)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Collection, Sequence
 
 from forwarder.hl7.adt.acts import TOO_MANY, Act, ActKind, ActState
-from forwarder.hl7.adt.event import AdtEvent
+from forwarder.hl7.adt.event import AdtEvent, RegisteredPerson
 from forwarder.hl7.adt.reconciling import (
     count,
     encounters,
@@ -21,6 +21,7 @@ from forwarder.hl7.adt.reconciling import (
     propose,
     read_act,
     reconcile,
+    registered,
     want_acceptance,
 )
 from forwarder.hl7.adt.rules import Encounter, EventOutcome, LocalCandidate, Terms, outcome
@@ -116,6 +117,20 @@ class RegistrationLedger:
             return True
 
         return self._journal.write(work)
+
+    def registered(self, number: str) -> RegisteredPerson:
+        """What is known of a patient by now. Raises SpoolError."""
+        with self._journal.read() as connection:
+            return registered(connection, number, self._terms)
+
+    def hold(self, act: Act, reason: str) -> None:
+        """An act that was not begun waits for a person, or for news of the patient. Raises SpoolError."""
+        self._journal.write(
+            lambda connection: connection.execute(
+                "UPDATE adt_acts SET state = 'held', reason = ? WHERE seq = ? AND state = 'waiting' AND tried_at IS NULL",
+                (reason, act.seq),
+            )
+        )
 
     def settled(self, act: Act, state: ActState, reason: str | None = None, result: str = "") -> None:
         """An act was done or undone, or takes a person. What is not wanted any more by now is to be undone. Raises SpoolError."""

@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from forwarder.hl7.adt import codice_fiscale
-from forwarder.hl7.adt.acts import DISAGREES, DISCARDED, LIVE, Act, ActKind, ActState
+from forwarder.hl7.adt.acts import ANOTHERS, DISAGREES, DISCARDED, LIVE, Act, ActKind, ActState
 from forwarder.hl7.adt.event import UNLINKS, AdtEvent, RegisteredPerson
 from forwarder.hl7.adt.rules import Encounter, Intent, LocalCandidate, Terms, plan
 
@@ -54,6 +54,11 @@ def _planned(connection: sqlite3.Connection, number: str, terms: Terms) -> Inten
     return plan(number, [_event(row[0]) for row in rows], terms)
 
 
+def registered(connection: sqlite3.Connection, number: str, terms: Terms) -> RegisteredPerson:
+    """What is known of a patient by now."""
+    return _planned(connection, number, terms).person
+
+
 def encounters(connection: sqlite3.Connection, number: str, terms: Terms) -> Iterable[Encounter]:
     """Who was admitted or announced here under a number, visit by visit."""
     found = _planned(connection, number, terms)
@@ -73,6 +78,7 @@ def reconcile(connection: sqlite3.Connection, number: str, terms: Terms, now: fl
     for (visit, institution), event in wanted.openings.items():
         if not any(row["subject"] == institution and _follows(row, visit, event) for row in standing):
             _add(connection, ActKind.OPENING, event, visit, institution, now, {"trigger": event.trigger})
+    _look_again(connection, number)
     _hold_in_doubt(connection, number, doubtful)
     for row in standing:
         if not any(row["subject"] == to and _follows(row, visit, event) for (visit, to), event in wanted.openings.items()):
@@ -121,6 +127,15 @@ def _unwant(connection: sqlite3.Connection, row: sqlite3.Row) -> None:
     connection.execute(
         "UPDATE adt_acts SET state = ?, reason = NULL, attempts = 0, not_before = 0 WHERE seq = ?",
         (ActState.UNDO if tried else ActState.DROPPED, row["seq"]),
+    )
+
+
+def _look_again(connection: sqlite3.Connection, number: str) -> None:
+    """There is news of a patient: perhaps the exams under the number are this person's after all."""
+    connection.execute(
+        "UPDATE adt_acts SET state = 'waiting', reason = NULL WHERE number = ? AND kind = 'opening' AND state = 'held'"
+        " AND reason = ?",
+        (number, ANOTHERS),
     )
 
 
@@ -220,7 +235,7 @@ def read_act(connection: sqlite3.Connection, row: sqlite3.Row) -> Act:
     return Act(
         row["seq"], ActKind(row["kind"]), row["number"], row["visit"], row["subject"], row["cause"], row["actor"],
         json.loads(row["content"]), row["state"] == ActState.UNDO, row["result"], row["tried_at"] is not None, row["attempts"],
-        f"adt-{hashlib.sha256(named.encode()).hexdigest()}",
+        f"adt-{hashlib.sha256(named.encode()).hexdigest()}", row["reason"] == "released",
     )  # fmt: skip
 
 

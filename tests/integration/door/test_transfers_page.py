@@ -102,6 +102,24 @@ def test_a_number_that_is_nobodys_is_told_and_what_was_written_stays(patient: Pa
     expect(page.get_by_label("Motivo")).to_have_value("Riabilitazione")
 
 
+def test_exams_of_another_person_under_the_number_are_shown_before_they_are_shared(doors: Doors, patient: Patient, registry):
+    """A number that was given again, or one under which many are filed: a transfer shares all that lies under it."""
+    patient.arrives()
+    doors.send(SAN_MATTEO, image(patient.number, f"{patient.prior}.9", date="20190512", birth="19310807", name="Neri^Ugo"))
+    page = registry[SAN_MATTEO]
+    open_transfer(page, patient)
+    expect(page.get_by_role("alert")).to_have_text(
+        "Sotto questo numero ci sono esami di un'altra persona: verrebbero condivisi anche quelli."
+    )
+    expect(page.get_by_role("listitem").filter(has_text="12/05/2019")).to_contain_text("Neri Ugo, data di nascita 07/08/1931")
+    expect(page.get_by_role("listitem").filter(has_text="Bianchi")).to_have_count(0)
+    page.get_by_role("link", name="Indietro").click()
+    assert doors.city.client(SAN_MATTEO).get(f"/patients/{patient.number}/timeline").json()["transfers"] == []
+    open_transfer(page, patient)
+    page.get_by_role("button", name="Apri comunque").click()
+    expect(page.get_by_role("status")).to_contain_text("Bianchi Ada")
+
+
 def asked_who_it_is(page: Page, patient: Patient) -> Locator:
     """The patient is accepted under their number elsewhere, and the page asks; the card of what waits."""
     page.reload()

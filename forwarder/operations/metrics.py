@@ -72,7 +72,7 @@ METRICS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "forwarder_adt_accepted": ("gauge", "Transfers that ADT accepted, not undone", ("adt", "acts", "acceptances", "done")),
     "forwarder_adt_waiting": ("gauge", "Acts of ADT that are still to be done at the archive", ("adt", "waiting")),
     "forwarder_adt_oldest_waiting_seconds": ("gauge", "Age of the oldest of them", ("adt", "oldest_waiting_seconds")),
-    "forwarder_adt_held": ("gauge", "Acts of ADT beyond the hour's limit, which wait for a person", ("adt", "held")),
+    "forwarder_adt_held": ("gauge", "Acts of ADT held for a person: beyond the hour's limit, or in doubt", ("adt", "held")),
     "forwarder_adt_aside": ("gauge", "Acts of ADT that the archive refused", ("adt", "aside")),
     "forwarder_adt_proposals": ("gauge", "Numbers that ADT proposes for transfers that wait for a person", ("adt", "proposals")),
     "forwarder_adt_unreadable": ("counter", "ADT messages answered with AE or AR", ("adt", "events", "unreadable")),

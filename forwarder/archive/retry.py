@@ -13,6 +13,9 @@ from enum import Enum
 
 from forwarder.errors import Failure
 
+JITTER = random.Random()  # noqa: S311  # no secret
+"""Nobody else's: who seeds the process's own, as a test of properties does, would have all senders come back together."""
+
 
 class Blame(Enum):
     """What a failure says something about."""
@@ -55,7 +58,7 @@ def pause(
     failure: Failure,
     attempt: int,
     retry_after: float | None = None,
-    draw: Callable[[float, float], float] = random.uniform,
+    draw: Callable[[float, float], float] = JITTER.uniform,
 ) -> float:
     """Seconds to wait after failure number `attempt` (from 1); never less than the archive asked for (at most 900)."""
     jittered = draw(0.0, bound(PLANS[failure], attempt))

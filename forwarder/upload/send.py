@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,7 +13,7 @@ from typing import BinaryIO, Protocol, TypeVar
 
 from forwarder.alerts import Reason
 from forwarder.archive.client import BATCH, PENDING, InstanceStatus, Offer, Upload
-from forwarder.archive.retry import PLANS, Blame, pause
+from forwarder.archive.retry import JITTER, PLANS, Blame, pause
 from forwarder.errors import ArchiveError, Failure, SpoolError
 from forwarder.files import Known, NotSentError, SourceFile, know, opened_again, walk
 from forwarder.upload.outgoing_files import OutgoingFile, Preparation, as_it_is, compressing
@@ -336,7 +335,7 @@ def _wait_for_verdicts(run: _Run, patience: float) -> None:
     wait, deadline = 0.25, time.monotonic() + patience
     run.report()
     while run.stored and time.monotonic() < deadline:
-        time.sleep(wait * random.uniform(0.8, 1.2))  # noqa: S311  # jitter, no secret
+        time.sleep(wait * JITTER.uniform(0.8, 1.2))
         before = len(run.stored)
         for batch in _batches(iter(sorted(run.stored.items())), BATCH):
             standings = _ask_status(run, [sent for _, sent in batch])

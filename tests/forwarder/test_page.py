@@ -24,7 +24,7 @@ from chalicelib.domain.rejections import REASONS
 from forwarder.alerts import Reason, Refusal, Trouble, explain
 from forwarder.deliver.deliveries import RecallReason
 from forwarder.errors import Failure, SpoolError
-from forwarder.hl7.adt.acts import DISAGREES, TOO_MANY, ActKind
+from forwarder.hl7.adt.acts import ANOTHERS, DISAGREES, TOO_MANY, ActKind
 from forwarder.hl7.adt.rules import EventOutcome
 from forwarder.service import running
 from forwarder.web import queue_page, server
@@ -105,7 +105,7 @@ class TestTexts:
         said = {key.removeprefix("adt.") for key in TEXTS[language] if key.startswith("adt.")}
         engine = (WEB.parent / "hl7" / "adt" / "engine.py").read_text()
         reasons = set(re.findall(r'"([a-z]+-(?:refused|unknown|otherwise|codes))"', engine))
-        assert said == {*EventOutcome, "unreadable", TOO_MANY, DISAGREES} | reasons
+        assert said == {*EventOutcome, "unreadable", TOO_MANY, DISAGREES, ANOTHERS} | reasons
         assert {key.removeprefix("act.") for key in TEXTS[language] if key.startswith("act.")} == set(ActKind)
 
     def test_a_reason_that_only_a_newer_archive_knows_stands_for_itself(self):

@@ -280,17 +280,22 @@ def test_a_number_under_which_an_exam_is_of_somebody_else_is_transferred_by_a_pe
 
 
 def test_what_was_held_for_exams_of_somebody_else_is_opened_where_a_person_releases_it(case: Case):
+    """And not where a person released it who was shown another reason only."""
     who, before = invented(), invented()
     said = {"PatientID": who.number, "PatientBirthDate": before.birth_date}
     client = case.city.client("san-matteo")
     by_api.send(client, by_api.chest_film(by_api.Patient(f"{before.family}^{before.given}"), "san-matteo", "20250301", **said))
     until(lambda: client.get(f"/patients/{who.number}/timeline").ok)
-    case.tell("san-matteo", "A03", who, to="MAUG")
-    (held,) = until(
-        lambda: [act for act in case.state("san-matteo")["for_a_person"] if act["reason"] == "exams-of-another-person"]
-    )
-    command = ["hl7", "release", str(held["seq"]), "--config", str(case.places["san-matteo"].write_config())]
-    assert main(command) == 0
+    config = str(case.places["san-matteo"].write_config())
+    case.tell("san-matteo", "A03", who, to="MAUG", code=before.code)
+    for reason in ("codice-fiscale-disagrees", "exams-of-another-person"):
+
+        def held(reason: str = reason) -> list[dict[str, Any]]:
+            return [act for act in case.state("san-matteo")["for_a_person"] if act["reason"] == reason]
+
+        (act,) = until(held)
+        assert case.transfers(who) == []
+        assert main(["hl7", "release", str(act["seq"]), "--config", config]) == 0
     case.opened(who)
 
 

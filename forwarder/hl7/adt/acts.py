@@ -43,7 +43,8 @@ DISCARDED = "discarded"
 @dataclass(frozen=True, slots=True)
 class Act:
     """One act, to be done or undone (`undo`). `subject`: the institution, the transfer or the second number; `key`: what makes it
-    the same to the archive however often it is asked; `released`: held before, and let go on by a person."""
+    the same to the archive however often it is asked; `released_from`: the reason for which it was held, where a person
+    who was shown it let it go on."""
 
     seq: int
     kind: ActKind
@@ -58,4 +59,4 @@ class Act:
     tried: bool
     attempts: int
     key: str
-    released: bool
+    released_from: str

@@ -145,7 +145,8 @@ class Registration:
         if act.kind is ActKind.OPENING and act.subject == self._own()[0]:
             self.ledger.settled(act, ActState.DONE, WITHIN)
             return
-        if act.kind is ActKind.OPENING and not (act.undo or act.tried or act.released) and self._has_exams_of_another(act):
+        looked_at = act.undo or act.tried or act.released_from == ANOTHERS
+        if act.kind is ActKind.OPENING and not looked_at and self._has_exams_of_another(act):
             log.warning("exams under the number name another person: what is to be opened waits for a person", act=act.seq)
             self.ledger.hold(act, ANOTHERS)
             return

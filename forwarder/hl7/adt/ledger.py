@@ -6,6 +6,7 @@ the order in which messages come changes nothing in the end, and what comes agai
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import time
 from collections.abc import Collection, Sequence
@@ -124,11 +125,12 @@ class RegistrationLedger:
             return registered(connection, number, self._terms)
 
     def hold(self, act: Act, reason: str) -> None:
-        """An act that was not begun waits for a person, or for news of the patient. Raises SpoolError."""
+        """An act that was not begun waits for a person, who is shown why, or for news of the patient. Raises SpoolError."""
         self._journal.write(
             lambda connection: connection.execute(
-                "UPDATE adt_acts SET state = 'held', reason = ? WHERE seq = ? AND state = 'waiting' AND tried_at IS NULL",
-                (reason, act.seq),
+                "UPDATE adt_acts SET state = 'held', reason = ?, content = ? WHERE seq = ? AND state = 'waiting'"
+                " AND tried_at IS NULL",
+                (reason, json.dumps({**act.content, "held": reason}), act.seq),
             )
         )
 

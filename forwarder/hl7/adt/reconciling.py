@@ -133,8 +133,8 @@ def _unwant(connection: sqlite3.Connection, row: sqlite3.Row) -> None:
 def _look_again(connection: sqlite3.Connection, number: str) -> None:
     """There is news of a patient: perhaps the exams under the number are this person's after all."""
     connection.execute(
-        "UPDATE adt_acts SET state = 'waiting', reason = NULL WHERE number = ? AND kind = 'opening' AND state = 'held'"
-        " AND reason = ?",
+        "UPDATE adt_acts SET state = 'waiting', reason = NULL, content = json_remove(content, '$.held')"
+        " WHERE number = ? AND kind = 'opening' AND state = 'held' AND reason = ?",
         (number, ANOTHERS),
     )
 
@@ -232,10 +232,11 @@ def read_act(connection: sqlite3.Connection, row: sqlite3.Row) -> Act:
         "SELECT count(*) FROM adt_acts WHERE number = ? AND visit = ? AND kind = ? AND subject = ? AND seq < ?", place
     ).fetchone()
     named = "\n".join((*place[:4], row["cause"], str(generation)))
+    content = json.loads(row["content"])
     return Act(
         row["seq"], ActKind(row["kind"]), row["number"], row["visit"], row["subject"], row["cause"], row["actor"],
-        json.loads(row["content"]), row["state"] == ActState.UNDO, row["result"], row["tried_at"] is not None, row["attempts"],
-        f"adt-{hashlib.sha256(named.encode()).hexdigest()}", row["reason"] == "released",
+        content, row["state"] == ActState.UNDO, row["result"], row["tried_at"] is not None, row["attempts"],
+        f"adt-{hashlib.sha256(named.encode()).hexdigest()}", content.get("held", "") if row["reason"] == "released" else "",
     )  # fmt: skip
 
 

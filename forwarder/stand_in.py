@@ -33,9 +33,10 @@ def are_two(name: str, birth_date: str, other_name: str, other_birth_date: str) 
         return False
     if birth_date == other_birth_date or is_stand_in(name) or is_stand_in(other_name):
         return False
-    words, others = _words(name), _words(other_name)
-    return not (words <= others or others <= words)
+    return not may_be_one(name.partition("=")[0], other_name.partition("=")[0])
 
 
-def _words(name: str) -> set[str]:
-    return set(re.findall(r"[^\W_]+", name.partition("=")[0].casefold()))
+def may_be_one(name: str, other_name: str) -> bool:
+    """Whether two names may be one person's: one has all words of the other. A second given name is often left out."""
+    words, others = (set(re.findall(r"[^\W_]+", said.casefold())) for said in (name, other_name))
+    return words <= others or others <= words

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from forwarder.stand_in import BIRTH_DATE, is_stand_in
+from forwarder.stand_in import BIRTH_DATE, is_stand_in, may_be_one
 from forwarder.web.archive_as import ArchiveAs
 from forwarder.web.pages import N_, person_name
 
@@ -74,8 +74,7 @@ def compare(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[Comparis
         if agrees and (our == BIRTH_DATE or (name == "name" and is_stand_in(our))):
             agrees = None
         if name == "name" and agrees is False:
-            words = set(_plain(our).split()), set(_plain(their).split())
-            agrees = None if words[0] <= words[1] or words[1] <= words[0] else False
+            agrees = None if may_be_one(_plain(our), _plain(their)) else False
         found.append(Comparison(what, our, their, agrees))
     return found
 

@@ -6,10 +6,12 @@ savepoint.
 
 from __future__ import annotations
 
+import collections
 import datetime
 import functools
 import json
 import os
+import uuid
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -37,15 +39,18 @@ def install(state: State) -> Any:
         import moto.cloudformation.models as cloudformation
     import moto.backends as backends
     import moto.core.common_models as common_models
+    import moto.core.responses as responses
     import moto.core.serialize as serialize
+    import moto.dynamodb.comparisons as comparisons
     import moto.dynamodb.models as dynamodb
     import moto.dynamodb.models.dynamo_type as dynamo_type
+    import moto.dynamodb.responses as dynamodb_responses
     import moto.s3.models as s3
     import moto.s3.utils as s3_utils
     import moto.sqs.models as sqs
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
-    from local.emulation.attributes import PlainAttributes
+    from local.emulation.attributes import PlainAttributes, plain_answer
     from local.emulation.objects import StoredKey
     from local.emulation.table import StoredTable
 
@@ -62,6 +67,10 @@ def install(state: State) -> Any:
     s3.get_canned_acl = functools.cache(s3.get_canned_acl)
     _serialize_attributes_at_once(serialize.BaseJSONSerializer)
     list_what_is_there(s3_utils._VersionedKeyStore)
+    dynamodb_responses.dynamo_to_dict = plain_answer
+    _lex_once(comparisons.ConditionExpressionParser)
+    responses.method_names_from_class = functools.cache(responses.method_names_from_class)
+    responses.gen_amzn_requestid_long = _name_the_request
     backends.list_of_moto_modules = functools.cache(lambda listed=backends.list_of_moto_modules: list(listed()))
     return DomainDispatcherApplication(create_backend_app)
 
@@ -110,7 +119,7 @@ def _parse_template(parse: Callable[[str], Any]) -> Callable[[str], Any]:
 def _serialize_attributes_at_once(serializer: Any) -> None:
     """moto looks for each of an attribute value's ten possible members under each of its possible names, which made a
     Query of 200 items take a quarter of a second."""
-    from local.emulation.attributes import plain_value
+    from local.emulation.attributes import Plain, plain_value
 
     original_structure, original_map = serializer._serialize_type_structure, serializer._serialize_type_map
 
@@ -122,11 +131,35 @@ def _serialize_attributes_at_once(serializer: Any) -> None:
 
     def mapping(self: Any, serialized: dict[str, Any], value: Any, shape: Any, key: str) -> None:
         if shape.value.name == "AttributeValue" and key:
-            serialized[self.get_serialized_name(shape, key)] = {name: plain_value(inner) for name, inner in value.items()}
+            if type(value) is not Plain:
+                value = {name: plain_value(inner) for name, inner in value.items()}
+            serialized[self.get_serialized_name(shape, key)] = value
         else:
             original_map(self, serialized, value, shape, key)
 
     serializer._serialize_type_structure, serializer._serialize_type_map = structure, mapping
+
+
+def _lex_once(parser: Any) -> None:
+    """The same few conditions come again and again, each of them several times in one request; moto takes each apart anew."""
+    original = parser._lex_condition_expression
+
+    @functools.lru_cache(maxsize=1000)
+    def nodes_of(expression: str) -> tuple[Any, ...]:
+        return tuple(original(parser(expression, None, None)))
+
+    def lex(self: Any) -> collections.deque[Any]:
+        return collections.deque(nodes_of(self.condition_expression or ""))
+
+    parser._lex_condition_expression = lex
+
+
+def _name_the_request(headers: dict[str, Any] | None = None) -> str:
+    """moto draws each of an id's 52 letters by itself."""
+    name = uuid.uuid4().hex.upper()
+    if headers is not None:
+        headers["x-amzn-requestid"] = name
+    return name
 
 
 def _lock_deletes(queue: Any) -> None:

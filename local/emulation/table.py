@@ -20,7 +20,7 @@ from moto.dynamodb.exceptions import ItemSizeTooLarge, MockValidationException
 from moto.dynamodb.models.dynamo_type import DynamoType, Item
 from moto.dynamodb.models.table import Table
 
-from local.emulation.attributes import PlainAttributes, item_size, plain_item, with_bytes
+from local.emulation.attributes import StoredItem, item_size, plain_item, with_bytes
 from local.state import State
 
 MAX_ITEM_BYTES = 400 * 1024
@@ -248,14 +248,11 @@ class StoredTable(Table):  # type: ignore[misc]
     # The store ---------------------------------------------------------------------------------------
 
     def _item(self, body: str) -> Item:
-        item = Item.__new__(Item)
         attributes = json.loads(body)
-        if '"B"' in body or '"BS"' in body:
+        binary = '"B"' in body or '"BS"' in body
+        if binary:
             attributes = {name: with_bytes(value) for name, value in attributes.items()}
-        item.hash_key = DynamoType(attributes[self.hash_key_attr])
-        item.range_key = DynamoType(attributes[self.range_key_attr])
-        item.attrs = PlainAttributes((name, DynamoType(value)) for name, value in attributes.items())
-        return item
+        return StoredItem(self.hash_key_attr, self.range_key_attr, attributes, plain=not binary)
 
     def store(self, old: Item | None, new: Item | None) -> None:
         """Write one change and its stream record. Called by moto through the table's stream shard."""

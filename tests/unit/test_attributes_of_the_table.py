@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from moto.dynamodb.models.dynamo_type import DynamoType, Item
@@ -43,14 +44,21 @@ def test_what_was_read_has_the_emulator_s_size_and_values(more: dict[str, Any]) 
     assert plain_answer({"Items": [ours.attrs]}) == dynamo_to_dict({"Items": [theirs.attrs]}) == {"Items": [attributes]}
 
 
-@given(_ATTRIBUTES)
-def test_what_was_changed_since_is_shown_changed(more: dict[str, Any]) -> None:
-    attributes = {**more, "pk": {"S": "P#1"}, "sk": {"S": "."}, "gone": {"S": "x"}, "out": {"S": "x"}}
+@pytest.mark.parametrize("change", ["set", "delete", "pop"])
+@given(more=_ATTRIBUTES)
+def test_what_was_changed_since_is_shown_changed(change: str, more: dict[str, Any]) -> None:
+    attributes = {**more, "pk": {"S": "P#1"}, "sk": {"S": "."}, "gone": {"S": "x"}}
     read = StoredItem("pk", "sk", attributes, plain=True)
     for item in (read, copy.deepcopy(read)):
-        item.attrs["new"] = DynamoType({"N": "1"})
-        del item.attrs["gone"]
-        item.attrs.pop("out")
-        left = {name: value for name, value in attributes.items() if name not in ("gone", "out")}
-        assert plain_answer(item.attrs) == {**left, "new": {"N": "1"}}
-        assert item.size() == Item(item.hash_key, item.range_key, {**left, "new": {"N": "1"}}).size()
+        expected = dict(attributes)
+        if change == "set":
+            item.attrs["new"] = DynamoType({"N": "1"})
+            expected["new"] = {"N": "1"}
+        elif change == "delete":
+            del item.attrs["gone"]
+            del expected["gone"]
+        else:
+            item.attrs.pop("gone")
+            expected.pop("gone")
+        assert plain_answer(item.attrs) == expected
+        assert item.size() == Item(item.hash_key, item.range_key, expected).size()

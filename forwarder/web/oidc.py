@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx2
 from authlib.integrations.base_client import OAuthError
-from authlib.integrations.starlette_client import OAuth
+from authlib.integrations.starlette_client import OAuth, StarletteOAuth2App
 from joserfc import jwt
 from joserfc.errors import InvalidKeyIdError, JoseError
 from joserfc.jwk import KeySet
@@ -35,6 +35,14 @@ LONGEST_TOKEN = 16 * 1024
 LONGEST_HINT = 4 * 1024  # of an ID token in an address: servers take some 8 kB
 _UNREACHABLE = (httpx2.HTTPError, RuntimeError, KeyError, TypeError, ValueError)
 """What authlib raises for a provider that cannot be reached, or answers what no provider answers."""
+
+
+class _Client(StarletteOAuth2App):  # type: ignore[misc]
+    async def fetch_jwk_set(self, force: bool = False) -> Any:
+        """The provider's keys without those of a kind that is not known here: one more of them must not end the others' use."""
+        found = await super().fetch_jwk_set(force=force)
+        found["keys"] = [key for key in found["keys"] if _is_known(key)]
+        return found
 
 
 class Provider:
@@ -168,6 +176,7 @@ class Provider:
     def _registered(self) -> Any:
         return OAuth().register(
             "hospital",
+            client_cls=_Client,
             client_id=self._config.client_id,
             client_secret=self._secret,
             server_metadata_url=f"{self._issuer}/.well-known/openid-configuration",
@@ -198,6 +207,15 @@ class Provider:
     def _unreachable(error: Exception) -> RefusedError:
         log.warning("the identity provider cannot be used", kind=type(error).__name__)
         return RefusedError(503, "provider-unreachable")
+
+
+def _is_known(key: Any) -> bool:
+    """Whether a key is one that can be used (RFC 7517 5: others of the set are ignored)."""
+    try:
+        KeySet.import_key_set({"keys": [key]})
+    except (JoseError, KeyError, TypeError, ValueError):
+        return False
+    return True
 
 
 def _audience(claims: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -94,6 +94,23 @@ def test_a_key_that_it_no_longer_names_opens_nothing_an_hour_later(
     assert [status(provider, door.token(key, jti="3")) for key in (NEW, OLD)] == [401, 200]
 
 
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"kty": "EC", "crv": "P-999", "kid": "other", "x": "AA", "y": "AA"},
+        {"kty": "OKP", "crv": "Ed999", "kid": "other", "x": "AA"},
+        {"kty": "AKP", "alg": "ML-DSA-44", "kid": "other", "pub": "AA"},
+        {"kty": "RSA", "kid": "other"},
+        {"kid": "other"},
+        "other",
+        None,
+    ],
+)
+def test_a_key_that_is_not_understood_ends_nobody_else_s_use(door: Door, provider: oidc.Provider, other: Any) -> None:
+    door.said["/keys"] = {"keys": [other, OLD.as_dict(private=False)]}
+    assert [status(provider, door.token(key)) for key in (OLD, NEW)] == [200, 401]
+
+
 def test_while_it_is_away_what_held_goes_on(door: Door, provider: oidc.Provider, monkeypatch: pytest.MonkeyPatch) -> None:
     assert status(provider, door.token(OLD, jti="1")) == 200
     door.down = True

@@ -378,6 +378,17 @@ def test_a_job_that_is_not_known_and_a_city_that_is_not_there_are_told_in_words(
     assert ran.stderr.startswith("operate: ")
 
 
+@pytest.mark.parametrize("job", ["reconcile", "rebuild"])
+def test_of_an_institution_that_there_never_was_it_is_not_said_that_all_is_well(
+    world: World, job: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    endpoints = str(world.city.state / "endpoints.json")
+    assert operate.main(["--endpoints", endpoints, job, "--institution", "san-mateo"]) == 2
+    said = capsys.readouterr()
+    assert "There is no such institution" in said.err
+    assert said.out == ""
+
+
 SIGN = {
     "version": "0.1.0", "contract": "1", "waiting": 3, "oldest_waiting_seconds": 61.5, "line_open": True,
     "disk_free_bytes": 10**12, "clock_offset_seconds": -0.2, "certificate_days": None, "troubles": ["disk-low"],

@@ -30,7 +30,7 @@ def run(job: Reconciliation, record: Act, event: Mapping[str, Any]) -> JsonObjec
     if event.get("job") == "usage":
         return _usage(job, event)
     try:
-        name, only, progress = _name(event), _institution(event), _progress(event)
+        name, only, progress = _name(event), _institution(job, event), _progress(event)
         job = replace(
             job,
             older_than=_older_than(event),
@@ -61,9 +61,14 @@ def _name(event: Mapping[str, Any]) -> str:
     return str(name)
 
 
-def _institution(event: Mapping[str, Any]) -> str | None:
-    named = event.get("institution")
-    return None if named is None else identifiers.institution_id(named, "institution")
+def _institution(job: Reconciliation, event: Mapping[str, Any]) -> str | None:
+    """The institution that is asked about. Of one that there never was nothing would differ, as if all were well."""
+    if event.get("institution") is None:
+        return None
+    named = identifiers.institution_id(event["institution"], "institution")
+    if named not in reconcile.everyone(load_registry(job.table)):
+        raise BadRequest("There is no such institution.", "institution")
+    return named
 
 
 def _older_than(event: Mapping[str, Any]) -> timedelta:
@@ -85,7 +90,7 @@ def _progress(event: Mapping[str, Any]) -> Progress | None:
 def _usage(job: Reconciliation, event: Mapping[str, Any]) -> JsonObject:
     """What institutions used in a month, page after page: what is answered is to be added up, by institution."""
     try:
-        only, progress, month = _institution(event), _progress(event) or Progress(), _month(event)
+        only, progress, month = _institution(job, event), _progress(event) or Progress(), _month(event)
     except BadRequest as error:
         return {"error": error.detail}
     registry = load_registry(job.table)

@@ -76,9 +76,13 @@ def _beyond(stages: Mapping[str, Stage], registry: Registry, only: str | None, a
     return Progress(later[0], first) if later and first is not None else None
 
 
-def _next(registry: Registry, only: str | None, after: str) -> str | None:
-    """The institution after this one: those that left, and those that only have an audit trail, among them."""
+def everyone(registry: Registry) -> set[str]:
+    """Who has anything to compare: those that left, and those that only have an audit trail, among them."""
     # What the canary sent lasts a day: its facts have no objects, and that is no damage.
-    everyone = {*registry.former, *registry.members, OPERATOR, UNREGISTERED} - {CANARY}
-    every = sorted(everyone) if only is None else [only]
+    return {*registry.former, *registry.members, OPERATOR, UNREGISTERED} - {CANARY}
+
+
+def _next(registry: Registry, only: str | None, after: str) -> str | None:
+    """The institution after this one."""
+    every = sorted(everyone(registry)) if only is None else [only]
     return next((institution for institution in every if institution > after), None)

@@ -6,6 +6,7 @@ The ledger is the real one; only the archive is a few lines, which keep transfer
 from __future__ import annotations
 
 import hashlib
+import itertools
 import sqlite3
 import tempfile
 import time
@@ -227,6 +228,97 @@ def test_the_end_is_the_same_in_whatever_order_messages_come_and_however_often(s
         assert accepted == {
             (person, number_at("maugeri", person) if person in here else "") for person, _, to in wanted if to == "maugeri"
         }
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What a registration tells of a patient of two numbers, B, which is given up, and A, and what is to be open in the end:
+    (trigger, number, visit, destination), and (number, destination)."""
+
+    told: tuple[tuple[str, str, str, str], ...]
+    opened: frozenset[tuple[str, str]] = frozenset()
+
+    def events(self) -> list[AdtEvent]:
+        return [
+            replace(
+                event(Told("san-matteo", trigger, 0, visit, to, bool(to)), place),
+                number=number,
+                other={"A": "B", "B": "A"}[number] if trigger in ("A40", "A37") else "",
+            )
+            for place, (trigger, number, visit, to) in enumerate(self.told)
+        ]
+
+
+MERGE, UNDONE = ("A40", "A", "", ""), ("A37", "A", "", "")
+LEFT = ("A03", "B", "V1", "maugeri")
+
+
+@pytest.mark.parametrize(
+    "story",
+    [
+        Merged((LEFT, MERGE, ("A13", "A", "V1", ""))),
+        Merged((LEFT, MERGE, ("A13", "A", "V2", "")), frozenset({("B", "maugeri")})),
+        Merged((LEFT, MERGE, ("A03", "A", "V1", "mondino")), frozenset({("A", "mondino")})),
+        Merged((LEFT, MERGE, LEFT, ("A03", "A", "V1", "maugeri")), frozenset({("B", "maugeri")})),
+        Merged((LEFT, MERGE, UNDONE, ("A13", "A", "V1", ""))),
+        Merged((LEFT, MERGE, ("A13", "A", "V1", ""), UNDONE)),
+        Merged((LEFT, ("A13", "A", "V1", "")), frozenset({("B", "maugeri")})),
+        Merged((("A03", "B", "", "maugeri"), MERGE, ("A13", "A", "", "")), frozenset({("B", "maugeri")})),
+        Merged((LEFT, MERGE, ("A03", "A", "V2", "maugeri")), frozenset({("B", "maugeri"), ("A", "maugeri")})),
+        Merged((LEFT, MERGE, ("A03", "A", "V1", "")), frozenset({("B", "maugeri")})),
+    ],
+)
+def test_after_a_merge_the_number_that_stays_says_what_becomes_of_a_visit(story: Merged) -> None:
+    happened = story.events()
+    for arriving in itertools.permutations(happened):
+        with world() as made:
+            for told in arriving:
+                made.ledgers["san-matteo"].take_in([told])
+                made.work()
+            assert {(transfer.number, transfer.to) for transfer in made.transfers.values()} == story.opened, arriving
+            assert len(made.transfers) == len(story.opened)
+
+
+def test_after_a_merge_an_admission_is_cancelled_under_the_number_that_stays() -> None:
+    here = number_at("maugeri", 0)
+    leaves = event(Told("san-matteo", "A03", 0, "V1", "maugeri", placed=True), 0)
+    arrives = event(Told("maugeri", "A01", 0), 1)
+    merge = replace(event(Told("maugeri", "A40", 0, ""), 2), number="M9", other=here)
+    cancels = replace(event(Told("maugeri", "A11", 0), 3), number="M9")
+    with world() as made:
+        made.ledgers["san-matteo"].take_in([leaves])
+        for told, accepted in ((arrives, here), (merge, here), (cancels, "")):
+            made.ledgers["maugeri"].take_in([told])
+            made.work()
+            assert [transfer.accepted for transfer in made.transfers.values()] == [accepted]
+
+
+@pytest.mark.parametrize("digests", [("a", "b"), ("b", "a")])
+def test_two_numbers_that_are_joined_and_parted_in_one_moment_are_two(digests: tuple[str, str]) -> None:
+    day = at_the_hospital("20260302")
+    joined, parted = (
+        replace(told, digest=digest, at=day) for told, digest in zip(Merged((MERGE, UNDONE)).events(), digests, strict=True)
+    )
+    assert plan("A", [joined, parted], TERMS).links == {("A", "B"): parted}
+
+
+def test_what_was_cancelled_does_not_outlive_a_cancel_that_came_before_it() -> None:
+    left, cancelled = (event(Told("san-matteo", trigger, 0, to=to, placed=bool(to)), place)
+                       for place, (trigger, to) in enumerate([("A03", "maugeri"), ("A13", "")]))  # fmt: skip
+    with world() as made:
+        ledger = made.ledgers["san-matteo"]
+        for told, days in ((cancelled, 64), (left, 62)):
+            ledger.take_in([told])
+            ledger._journal.write(
+                lambda connection, told=told, days=days: connection.execute(
+                    "UPDATE adt_events SET received_at = ? WHERE digest = ?", (time.time() - days * 86400, told.digest)
+                )
+            )
+        made.work()
+        ledger.forget(time.time() - 30 * 86400)
+        ledger.take_in([event(Told("san-matteo", "A08", 0), 2)])
+        made.work()
+        assert made.transfers == {}
 
 
 @settings(max_examples=400 if THOROUGH else 100, deadline=None)

@@ -206,15 +206,18 @@ class RegistrationLedger:
         return self._journal.write(work)
 
     def forget(self, before: float) -> None:
-        """Remove events from `before` (seconds) of patients for whom nothing stands, and all that is older than `KEPT_DAYS`."""
+        """Remove events from `before` (seconds) of patients for whom nothing stands and of whom nothing came since: what was
+        cancelled must not outlive its cancel, which may have come before it. And all that is older than `KEPT_DAYS`."""
 
         def work(connection: sqlite3.Connection) -> None:
             window = before - (self._terms.accept_days + self._terms.early_days) * DAY
             connection.execute(
                 "DELETE FROM adt_events WHERE received_at < ? AND NOT EXISTS (SELECT 1 FROM adt_acts AS act WHERE"
                 " act.number IN (adt_events.number, adt_events.other) AND act.kind != 'patient'"
-                " AND act.state IN ('waiting', 'held', 'done', 'undo', 'aside'))",
-                (window,),
+                " AND act.state IN ('waiting', 'held', 'done', 'undo', 'aside'))"
+                " AND NOT EXISTS (SELECT 1 FROM adt_events AS later WHERE later.received_at >= ?"
+                " AND later.number IN (adt_events.number, adt_events.other))",
+                (window, window),
             )
             oldest = time.time() - KEPT_DAYS * DAY
             connection.execute("DELETE FROM adt_events WHERE received_at < ?", (oldest,))

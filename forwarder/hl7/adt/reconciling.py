@@ -4,6 +4,7 @@ any more is undone. Every function works in a transaction of its caller's."""
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import sqlite3
 import time
@@ -14,9 +15,11 @@ from typing import Any
 from forwarder.hl7.adt import codice_fiscale
 from forwarder.hl7.adt.acts import ANOTHERS, DISAGREES, DISCARDED, LIVE, Act, ActKind, ActState
 from forwarder.hl7.adt.event import UNLINKS, AdtEvent, RegisteredPerson
-from forwarder.hl7.adt.rules import Encounter, Intent, LocalCandidate, Terms, plan
+from forwarder.hl7.adt.rules import Encounter, Intent, LocalCandidate, Terms, pair_of, plan
 
 MOST_CODES = 100
+MOST_JOINED = 16
+"""Numbers that are looked at together; one under which hundreds were merged is none of a patient's."""
 MOST_UPDATES = 100
 
 
@@ -49,9 +52,25 @@ def _event(content: str) -> AdtEvent:
     return AdtEvent(**said, person=RegisteredPerson(**person | {"codes": tuple(person["codes"])}))
 
 
-def _planned(connection: sqlite3.Connection, number: str, terms: Terms) -> Intent:
+def _of(connection: sqlite3.Connection, number: str) -> list[AdtEvent]:
     rows = connection.execute("SELECT content FROM adt_events WHERE number = ? OR other = ?", (number, number))
-    return plan(number, [_event(row[0]) for row in rows], terms)
+    return [_event(row[0]) for row in rows]
+
+
+def ever_one(connection: sqlite3.Connection, number: str) -> tuple[list[str], list[AdtEvent]]:
+    """The number and those that a registration ever joined with it, directly or not, and all events that name one of them."""
+    found: dict[str, list[AdtEvent]] = {}
+    beyond = [number]
+    while beyond and len(found) < MOST_JOINED:
+        following = beyond.pop(0)
+        if following not in found:
+            found[following] = _of(connection, following)
+            beyond += sorted({other for event in found[following] for other in pair_of(event)})
+    return list(found), list(itertools.chain(*found.values()))
+
+
+def _planned(connection: sqlite3.Connection, number: str, terms: Terms) -> Intent:
+    return plan(number, ever_one(connection, number)[1], terms)
 
 
 def registered(connection: sqlite3.Connection, number: str, terms: Terms) -> RegisteredPerson:
@@ -69,8 +88,13 @@ def encounters(connection: sqlite3.Connection, number: str, terms: Terms) -> Ite
 
 
 def reconcile(connection: sqlite3.Connection, number: str, terms: Terms, now: float) -> None:
-    """Hold what is wanted of a number against the acts that stand."""
-    wanted = _planned(connection, number, terms)
+    """Hold what is wanted of a number, and of those that were ever one with it, against the acts that stand."""
+    numbers, events = ever_one(connection, number)
+    for each in numbers:
+        _reconcile(connection, each, plan(each, events, terms), now)
+
+
+def _reconcile(connection: sqlite3.Connection, number: str, wanted: Intent, now: float) -> None:
     if wanted.stated_by is not None:
         _want_patient(connection, number, wanted.person, wanted.stated_by, now)
     doubtful = codice_fiscale.agrees(wanted.person) is False

@@ -99,7 +99,11 @@ def outcome(event: AdtEvent, terms: Terms) -> EventOutcome:
 
 
 def plan(number: str, events: Iterable[AdtEvent], terms: Terms) -> Intent:
-    """What is to hold of a number, from all events that name it, in any order."""
+    """What is to hold of a number, from all events that name it or a number that it was ever one with, in any order.
+
+    Those of such another number count in a visit that has a number: there they cancel, and say where the patient goes after all,
+    since after a merge a registration tells of the same visit under the number that stays. They open and admit nothing here.
+    """
     ordered = sorted(set(events), key=_place)
     person, stated_by = RegisteredPerson(), None
     links: dict[tuple[str, str], AdtEvent] = {}
@@ -109,22 +113,29 @@ def plan(number: str, events: Iterable[AdtEvent], terms: Terms) -> Intent:
             updated = person.updated(event.person)
             stated_by = event if stated_by is None or updated != person else stated_by
             person = updated
+        if event.number == number or event.visit:
             visits.setdefault(event.visit, []).append(event)
-        if event.other and event.other != event.number and (event.trigger in LINKS or event.trigger == UNLINKS):
+        if number in pair_of(event):
             links[min(event.number, event.other), max(event.number, event.other)] = event
     openings: dict[tuple[str, str], AdtEvent] = {}
     admissions: dict[str, AdtEvent] = {}
     registrations: dict[str, AdtEvent] = {}
     for visit, found in _stays(visits):
         standing = _standing(found)
-        for event in _opening(standing, terms):
+        for event in (event for event in _opening(standing, terms) if event.number == number):
             openings.setdefault((visit, event.to), event)
-        for event in standing:
+        for event in (event for event in standing if event.number == number):
             if event.trigger == ADMITS and not event.late:
                 admissions[visit] = event
             elif event.trigger in REGISTERS:
                 registrations[visit] = event
     return Intent(person, stated_by, openings, admissions, registrations, links)
+
+
+def pair_of(event: AdtEvent) -> tuple[str, ...]:
+    """The two numbers that an event joins or parts; of any other none."""
+    joins = event.other and event.other != event.number and (event.trigger in LINKS or event.trigger == UNLINKS)
+    return (event.number, event.other) if joins else ()
 
 
 def _stays(visits: Mapping[str, Sequence[AdtEvent]]) -> Iterable[tuple[str, Sequence[AdtEvent]]]:
@@ -143,8 +154,9 @@ def _stays(visits: Mapping[str, Sequence[AdtEvent]]) -> Iterable[tuple[str, Sequ
 
 
 def _place(event: AdtEvent) -> tuple[datetime, bool, str]:
-    """By when it was recorded; what cancels comes after what happened in the same moment."""
-    return moment_of(event.at), event.trigger in CANCELS, event.digest
+    """By when it was recorded; what cancels, or says that two are not one, comes after what happened in the same moment: many
+    registrations know the minute only, or the day."""
+    return moment_of(event.at), event.trigger in CANCELS or event.trigger == UNLINKS, event.digest
 
 
 def _standing(events: Sequence[AdtEvent]) -> list[AdtEvent]:

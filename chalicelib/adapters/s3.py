@@ -27,6 +27,8 @@ _RESPONSE_PARAMETERS = {
     "cache_control": "ResponseCacheControl",
 }
 _PARTS_AT_ONCE = 4
+_MOST_VERSIONS = 1000
+"""In one listing, as S3 has it."""
 _LEAST_SECONDS = 1.0
 """No batch is begun with less time than this."""
 Job = TypeVar("Job")
@@ -58,15 +60,16 @@ class S3Objects:
             return {key: size for key, size in found if size is not None}
 
     def keys_after(self, prefix: str, after: str, count: int) -> list[Listed]:
-        """See `ports.Objects.keys_after`. One request."""
-        start = {"StartAfter": after} if after else {}
-        try:
-            page = self._client.list_objects_v2(Bucket=self._bucket, Prefix=prefix, MaxKeys=count, **start)
-        except ClientError as error:
-            if _status(error) == 429 or _status(error) >= 500:
-                raise TryAgain from error
-            raise
-        return [Listed(str(listed["Key"]), int(listed["Size"]), listed["LastModified"]) for listed in page.get("Contents", [])]
+        """See `ports.Objects.keys_after`. One request, and others while S3 ends a page before it is full."""
+        found: list[Listed] = []
+        following = {"StartAfter": after} if after else {}
+        while True:
+            with _busy_as_try_again():
+                page = self._client.list_objects_v2(Bucket=self._bucket, Prefix=prefix, MaxKeys=count - len(found), **following)
+            found += (Listed(str(entry["Key"]), int(entry["Size"]), entry["LastModified"]) for entry in page.get("Contents", []))
+            if not page.get("IsTruncated") or len(found) >= count:
+                return found
+            following = {"ContinuationToken": page["NextContinuationToken"]}
 
     def read(self, key: str, start: int, length: int) -> bytes:
         """See `ports.Objects.read`. One ranged GET. Raises NotFound when there is no such object."""
@@ -212,21 +215,30 @@ class S3Versions:
         self._bucket = bucket
 
     def of(self, key: str) -> list[Version]:
-        """See `ports.Versions.of`. One request: the key itself comes before those that begin with it."""
+        """See `ports.Versions.of`, and `below`: the key itself comes before those that begin with it."""
         return [stored.version for stored in self.below(key) if stored.key == key]
 
     def below(self, prefix: str) -> list[StoredVersion]:
-        """See `ports.Versions.below`. One request."""
-        with _busy_as_try_again():
-            page = self._client.list_object_versions(Bucket=self._bucket, Prefix=prefix)
-        found = [
-            StoredVersion(
-                str(listed["Key"]), Version(str(listed["VersionId"]), kind == "DeleteMarkers"), int(listed.get("Size", 0))
+        """See `ports.Versions.below`. One request, and others while S3 ends a page before it is full."""
+        found: list[StoredVersion] = []
+        following: dict[str, str] = {}
+        while True:
+            with _busy_as_try_again():
+                page = self._client.list_object_versions(
+                    Bucket=self._bucket, Prefix=prefix, MaxKeys=_MOST_VERSIONS - len(found), **following
+                )
+            found += (
+                StoredVersion(
+                    str(listed["Key"]), Version(str(listed["VersionId"]), kind == "DeleteMarkers"), int(listed.get("Size", 0))
+                )
+                for kind in ("Versions", "DeleteMarkers")
+                for listed in page.get(kind, [])
             )
-            for kind in ("Versions", "DeleteMarkers")
-            for listed in page.get(kind, [])
-        ]
-        return sorted(found, key=lambda stored: stored.key)
+            if not page.get("IsTruncated") or len(found) >= _MOST_VERSIONS:
+                return sorted(found, key=lambda stored: stored.key)
+            following = {"KeyMarker": page["NextKeyMarker"]}
+            if version := page.get("NextVersionIdMarker"):
+                following["VersionIdMarker"] = version
 
     def read(self, key: str, version: str, length: int) -> bytes:
         """See `ports.Versions.read`. One ranged GET. What is refused is not absent: nobody may take it for that."""

@@ -164,7 +164,7 @@ class Objects(Protocol):
         ...
 
     def keys_after(self, prefix: str, after: str, count: int) -> list[Listed]:
-        """The next objects with a prefix, in the order of their keys, `count` (1 to 1,000) at the most; "" begins."""
+        """The next objects with a prefix, in the order of their keys; "" begins. Fewer than `count` (1 to 1,000): the end."""
         ...
 
     def read(self, key: str, start: int, length: int) -> bytes:

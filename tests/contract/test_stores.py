@@ -15,6 +15,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from botocore.exceptions import ReadTimeoutError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -280,6 +281,58 @@ def test_versions_that_are_hidden_are_found_and_go_for_good(cloud: Emulated) -> 
     assert versions.of(target["Key"]) == []
 
 
+@pytest.fixture
+def short_pages(cloud: Emulated) -> Iterator[Emulated]:
+    """S3 as it may be: "the response might contain fewer keys but will never contain more" than were asked for."""
+
+    def two(params: dict[str, Any], **_: Any) -> None:
+        params["MaxKeys"] = min(2, params.get("MaxKeys", 1000))
+
+    events = [f"provide-client-params.s3.{operation}" for operation in ("ListObjectsV2", "ListObjectVersions")]
+    for event in events:
+        cloud.s3.meta.events.register(event, two)
+    yield cloud
+    for event in events:
+        cloud.s3.meta.events.unregister(event, two)
+
+
+def test_a_short_page_of_objects_is_not_the_end(short_pages: Emulated) -> None:
+    objects = S3Objects(short_pages.s3, short_pages.bucket_name)
+    keys = [f"instances/short/{number}" for number in range(7)]
+    for key in keys:
+        objects.write(key, b"x", "application/dicom")
+    prefix = "instances/short/"
+    assert [listed.key for listed in objects.keys_after(prefix, "", 1000)] == keys
+    assert [listed.key for listed in objects.keys_after(prefix, "", 5)] == keys[:5]
+    assert [listed.key for listed in objects.keys_after(prefix, keys[2], 4)] == keys[3:]
+    assert [listed.key for listed in objects.keys_after(prefix, keys[2], 3)] == keys[3:6]
+    assert objects.keys_after(prefix, keys[6], 3) == []
+
+
+def test_a_short_page_of_versions_is_not_the_end(short_pages: Emulated) -> None:
+    target = {"Bucket": short_pages.bucket_name, "Key": "instances/versions/cc"}
+    short_pages.s3.put_bucket_versioning(Bucket=short_pages.bucket_name, VersioningConfiguration={"Status": "Enabled"})
+    for number in range(5):
+        short_pages.s3.put_object(**target, Body=str(number).encode())
+    versions = S3Versions(short_pages.s3, short_pages.bucket_name)
+    assert len({version.id for version in versions.of(target["Key"])}) == 5
+
+
+def test_an_empty_page_that_is_not_the_last_is_not_the_end() -> None:
+    entry = {"Key": "instances/e/1", "Size": 1, "LastModified": datetime(2026, 1, 1, tzinfo=UTC)}
+    client = Scripted({"IsTruncated": True, "NextContinuationToken": "on"}, {"IsTruncated": False, "Contents": [entry]})
+    assert [listed.key for listed in S3Objects(client, "b").keys_after("instances/e/", "", 3)] == ["instances/e/1"]
+    assert client.asked[1]["ContinuationToken"] == "on"
+
+
+@pytest.mark.parametrize("seen", [0, 1])
+def test_a_listing_that_does_not_come_whole_is_asked_for_again(seen: int) -> None:
+    whole = {"IsTruncated": True, "NextContinuationToken": "on"}
+    for error in (ReadTimeoutError(endpoint_url=""), refusal("SlowDown", status=503)):
+        with pytest.raises(TryAgain):
+            S3Objects(Scripted(*[whole] * seen, error), "b").keys_after("instances/e/", "", 3)
+
+
 def test_a_range_is_read_and_ends_where_the_object_ends(bucket: Bucket) -> None:
     bucket.fill("instances/a/1", b"0123456789")
     assert bucket.objects.read("instances/a/1", 2, 3) == b"234"
@@ -411,7 +464,7 @@ def test_the_address_of_an_upload_signs_checksum_and_if_none_match(cloud: Emulat
 
 
 class Scripted:
-    """A DynamoDB client that answers what a test has written down."""
+    """A client that answers what a test has written down."""
 
     def __init__(self, *answers: Any) -> None:
         self._answers = list(answers)
@@ -428,10 +481,10 @@ class Scripted:
         return call
 
 
-def refusal(code: str, reasons: list[str] | None = None) -> Exception:
+def refusal(code: str, reasons: list[str] | None = None, status: int = 400) -> Exception:
     from botocore.exceptions import ClientError
 
-    response: dict[str, Any] = {"Error": {"Code": code, "Message": ""}}
+    response: dict[str, Any] = {"Error": {"Code": code, "Message": ""}, "ResponseMetadata": {"HTTPStatusCode": status}}
     if reasons is not None:
         response["CancellationReasons"] = [{"Code": reason} for reason in reasons]
     error: Exception = ClientError(response, "Operation")

@@ -312,6 +312,27 @@ class Watched:
         return self._table.transact(writes)
 
 
+class ShortPages(Watched):
+    """A table whose pages are full with two items, whatever was asked for: as DynamoDB's are with 1 MB."""
+
+    def __init__(self, table: Table) -> None:
+        super().__init__(table, lambda _: None)
+
+    def query(
+        self,
+        pk: str,
+        prefix: str = "",
+        *,
+        index: str | None = None,
+        between: Key | None = None,
+        start: dict[str, str] | None = None,
+        limit: int | None = None,
+        descending: bool = False,
+    ) -> Page:
+        most = min(limit or 2, 2)
+        return super().query(pk, prefix, index=index, between=between, start=start, limit=most, descending=descending)
+
+
 class WatchedObjects(MemoryObjects):
     """A bucket that calls `before(name)` ahead of each read and write."""
 
@@ -329,4 +350,7 @@ class WatchedObjects(MemoryObjects):
         super().write(key, body, content_type)
 
 
-__all__ = ["Delete", "MemoryObjects", "MemoryTable", "MemoryVersions", "Put", "PutNew", "PutVersion", "Watched", "WatchedObjects"]
+__all__ = [
+    "Delete", "MemoryObjects", "MemoryTable", "MemoryVersions", "Put", "PutNew", "PutVersion", "ShortPages", "Watched",
+    "WatchedObjects",
+]  # fmt: skip

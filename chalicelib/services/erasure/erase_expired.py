@@ -82,7 +82,7 @@ def _studies(run: Eraser, owner: str, policy: RetentionPolicy, last: RetentionPa
             if after is None:
                 return last
             last = after
-    if len(page.items) == _STUDIES_AT_ONCE:
+    if page.next:
         return replace(last, after=page.items[-1].indexes["gsi3"][1])
     return replace(last, stage="objects", after="")
 

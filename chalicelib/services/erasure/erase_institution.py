@@ -120,14 +120,14 @@ def _metadata(run: Eraser, erasure: InstitutionErasure) -> InstitutionErasure:
 def _lists(run: Eraser, erasure: InstitutionErasure) -> InstitutionErasure:
     """What its own list of studies still has: own ones without bytes, and rows by which it found those of others."""
     institution = erasure.institution
-    found = run.table.query(keys.rows_by_date(institution), index="gsi3", limit=_RECORDS_AT_ONCE).items
-    for item in found:
+    page = run.table.query(keys.rows_by_date(institution), index="gsi3", limit=_RECORDS_AT_ONCE)
+    for item in page.items:
         read = keys.read(keys.search_rows, item.pk)
         assert read is not None
         if item.sk == keys.by_owner(institution):
             _forget(run, institution, read[1])
         forgetting.remove_items(run.table, [row.key for row in run.table.query_all(item.pk)])
-    return replace(erasure, after="again" if len(found) == _RECORDS_AT_ONCE else "")
+    return replace(erasure, after="again" if page.next else "")
 
 
 def _patients(run: Eraser, erasure: InstitutionErasure) -> InstitutionErasure:
@@ -140,7 +140,7 @@ def _patients(run: Eraser, erasure: InstitutionErasure) -> InstitutionErasure:
     for number in sorted(named):
         if _is_own(number, issuers):
             forgetting.forget_patient(run.table, number, whole=True)
-    return replace(erasure, after=page.items[-1].indexes["gsi3"][1] if len(page.items) == _RECORDS_AT_ONCE else "")
+    return replace(erasure, after=page.items[-1].indexes["gsi3"][1] if page.next else "")
 
 
 def _numbers(record: Item) -> list[list[str]]:
@@ -151,11 +151,11 @@ def _numbers(record: Item) -> list[list[str]]:
 def _transfers(run: Eraser, erasure: InstitutionErasure) -> InstitutionErasure:
     """Its transfers, whoever opened them."""
     ways = (keys.sent_transfers(erasure.institution), "gsi1"), (keys.received_transfers(erasure.institution), "gsi2")
-    found = [run.table.query(partition, index=index, limit=_RECORDS_AT_ONCE).items for partition, index in ways]
-    for items in found:
-        for item in items:
+    pages = [run.table.query(partition, index=index, limit=_RECORDS_AT_ONCE) for partition, index in ways]
+    for page in pages:
+        for item in page.items:
             forgetting.forget_transfer(run.table, item)
-    return replace(erasure, after="again" if any(len(items) == _RECORDS_AT_ONCE for items in found) else "")
+    return replace(erasure, after="again" if any(page.next for page in pages) else "")
 
 
 def _rest(run: Eraser, erasure: InstitutionErasure) -> InstitutionErasure:

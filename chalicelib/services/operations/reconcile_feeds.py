@@ -15,10 +15,10 @@ ENTRIES_AT_ONCE = 500
 def page(job: Reconciliation, registry: Registry, institution: str, after: str) -> PageOfFindings:
     """Entries of a feed in their order: each study that one names has a view, or facts, or was erased."""
     partition, first = keys.feed(institution), keys.begins(keys.feed_entry)
-    entries = job.table.query(partition, between=(f"{after}!" if after else first, f"{first}~"), limit=ENTRIES_AT_ONCE).items
+    found = job.table.query(partition, between=(f"{after}!" if after else first, f"{first}~"), limit=ENTRIES_AT_ONCE)
     named = {
         (str(entry.data["owner"]), str(entry.data["study_instance_uid"]))
-        for entry in entries
+        for entry in found.items
         if "study_instance_uid" in entry.data
     }
     views = job.table.batch_get(keys.study_view(study, owner) for owner, study in named)
@@ -28,7 +28,7 @@ def page(job: Reconciliation, registry: Registry, institution: str, after: str) 
         for owner, study in absent
         if not reconcile_views.any_instance(job.table, owner, study) and not _is_erased(job.table, registry, owner, study)
     ]
-    return PageOfFindings(findings, after=entries[-1].sk if len(entries) == ENTRIES_AT_ONCE else None)
+    return PageOfFindings(findings, after=found.items[-1].sk if found.next else None)
 
 
 def _is_erased(table: Table, registry: Registry, owner: str, study: str) -> bool:

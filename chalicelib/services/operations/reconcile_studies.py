@@ -33,11 +33,10 @@ def page(job: Reconciliation, registry: Registry, institution: str, after: str) 
 
 def listed(table: Table, institution: str, after: str) -> tuple[list[str], str | None]:
     """A page of the studies in an owner's own list, and the key to go on after, None at the end."""
-    between = (after, "\U0010ffff") if after else None
-    found = table.query(keys.rows_by_date(institution), index="gsi3", between=between, limit=STUDIES_AT_ONCE + 1).items
-    rows = [item for item in found if item.indexes["gsi3"][1] != after][:STUDIES_AT_ONCE]
-    own = [study for row in rows if (study := _own_study(row, institution)) is not None]
-    return own, rows[-1].indexes["gsi3"][1] if len(rows) == STUDIES_AT_ONCE else None
+    between = (f"{after}!", "\U0010ffff") if after else None
+    found = table.query(keys.rows_by_date(institution), index="gsi3", between=between, limit=STUDIES_AT_ONCE)
+    own = [study for row in found.items if (study := _own_study(row, institution)) is not None]
+    return own, found.items[-1].indexes["gsi3"][1] if found.next else None
 
 
 def _own_study(row: Item, institution: str) -> str | None:

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.ports import Put, Table
+from chalicelib.domain import keys
+from chalicelib.domain.ports import Item, Put, Table
 from chalicelib.domain.study_views import StudyView
 from chalicelib.services.ingest.summaries import read_summary
 from chalicelib.services.operations import reconcile_studies
@@ -18,7 +19,7 @@ from chalicelib.services.operations.discrepancies import DiscrepancyKind, Progre
 from chalicelib.services.operations.rebuild import rebuild
 from chalicelib.services.operations.reconcile import STAGES, reconcile
 from chalicelib.services.retrieval.manifest import still_to_come
-from tests.fakes import Watched
+from tests.fakes import ShortPages, Watched
 from tests.world import A, B, World, image
 
 WHOLE, WRONG, GROWS = "1.2.1", "1.2.2", "1.2.3"
@@ -143,3 +144,16 @@ def test_a_function_without_time_does_one_step_and_says_where_to_go_on_and_in_th
         made, progress = made + done.studies, done.next
     assert made == 3
     assert not reconcile(job(archive, archive.table), Progress()).findings
+
+
+def test_what_does_not_fit_into_a_page_is_compared_too() -> None:
+    archive = World((A, B), read_summary, audited=False)
+    archive.bring(A, *(image(f"1.2.{number}", sop="1") for number in range(5)))
+    archive.project_all()
+    for number in range(5):
+        named = {"owner": B, "study_instance_uid": f"1.9.{number}"}
+        archive.table.put(Put(Item(keys.feed(A), keys.feed_entry(900 + number), named)))
+    done = reconcile(job(archive, ShortPages(archive.table)), Progress())
+    assert (done.objects, done.studies, done.next) == (5, 5, None)
+    absent = [found.study_instance_uid for found in done.findings if found.kind is DiscrepancyKind.FEED_OF_NOTHING]
+    assert absent == [f"1.9.{number}" for number in range(5)]

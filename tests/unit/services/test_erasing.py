@@ -36,7 +36,7 @@ from chalicelib.services.ingest import read_again
 from chalicelib.services.ingest.instance_items import StoredObject
 from chalicelib.services.ingest.summaries import read_summary
 from chalicelib.services.registry import load_registry
-from tests.fakes import MemoryVersions, Watched
+from tests.fakes import MemoryVersions, ShortPages, Watched
 from tests.sharing.codes import fiscal_code
 from tests.sharing.test_identifiers import CF
 from tests.world import A, B, World, image, patient, summary
@@ -356,6 +356,22 @@ def test_an_institution_wherever_the_function_dies(city: World) -> None:
     assert calls > 20
 
 
+def test_of_an_institution_whose_records_do_not_fit_into_a_page_nothing_is_left() -> None:
+    world = World()
+    for number in range(5):
+        world.make_known(A, f"K{number}", name="Rossi^Ada")
+        world.open(A, f"T{number}", B)
+        world.arrive(A, f"P{number}", f"1.2.9{number}")
+    world.project_all()
+    for key in [key for key in world.objects.contents if f"/{A}/" in key]:
+        world.objects.contents.pop(key)  # its own list alone still has the studies
+    leaves(world)
+    run.erase_due(eraser(world, ShortPages(world.table)), lambda *_: None)
+    world.project_all()
+    assert decided(world).state is ErasureState.DONE
+    assert left_of(world, "1.2.9", "Rossi", '"T', '"K', '"P', f"#{A}#") == []
+
+
 def test_a_patient_whom_its_hospital_files_under_a_national_code_is_erased_by_that(city: World) -> None:
     world = city.copied()
     world.arrive(A, ADA, "1.2.89", universal=CF)
@@ -490,3 +506,13 @@ def test_what_came_late_and_no_view_knows_of_keeps_a_study_that_is_past_its_time
         policy = RetentionPolicy(10, execute=True)
         erase_expired.carry_out(eraser(world, world.table), OwnersRetention(A, policy))
         assert bool(forgetting.instances_of(world.table, A, GOES)) is stays
+
+
+def test_a_rule_goes_through_the_list_of_an_owner_whose_exams_do_not_fit_into_a_page() -> None:
+    world = World()
+    for number in range(5):
+        world.arrive(A, "P1", f"{GOES}.{number}", date="20000101")
+    world.project_all()
+    policy = RetentionPolicy(10, execute=True)
+    erase_expired.carry_out(eraser(world, ShortPages(world.table)), OwnersRetention(A, policy))
+    assert not any(forgetting.instances_of(world.table, A, f"{GOES}.{number}") for number in range(5))

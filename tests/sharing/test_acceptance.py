@@ -486,6 +486,61 @@ def test_after_a_merge_what_was_sent_is_proposed_to_the_number_that_stays(world:
     assert not world.sees(A, "2.3"), "only what is linked to the number that was accepted"
 
 
+@pytest.mark.parametrize("name", ["BIANCHI^ADA", "ROSSI^MARIA"], ids=["another's", "the same person's"])
+def test_a_merge_that_was_none_takes_with_it_what_was_confirmed_because_of_it(world: World, name: str) -> None:
+    world.arrive(A, "1", "1.1", name="ROSSI^MARIA")
+    world.arrive(B, "8", "2.1", date="20260401", name="SCONOSCIUTO")
+    world.arrive(B, "9", "2.2", date="20260401", name=name)
+    transfer = world.open(A, "1", B, receiving="8")
+    merge = world.confirm(B, "9", {"id": "8"})
+    world.settle()
+    (proposal,) = [link for link in world.links(B, "9") if link["status"] == "proposed"]
+    assert proposal["evidence"][0] == "linked-to-own-number"
+    world.confirm(B, "9", {"link": proposal["link"]})
+    world.settle()
+    assert world.on_timeline(B, "9") == {"1.1", "2.1", "2.2"}
+    world.undo(B, "9", merge["link"])
+    world.settle()
+    own_reason = name == "ROSSI^MARIA"
+    assert world.on_timeline(B, "9") == {"2.2"} | ({"1.1"} if own_reason else set())
+    assert world.on_timeline(B, "8") == {"1.1", "2.1"}
+    assert world.transfer(B, transfer)["receiving_patient"]["id"] == "8"
+    assert not world.sees(A, "2.2") or own_reason
+
+
+def test_a_merge_of_numbers_that_a_code_joined_outlives_the_code(world: World) -> None:
+    """A registration mistypes a birth date and corrects it: what the code joined is gone for good, what it merged is not."""
+    for number in ("8", "9"):
+        world.arrive(B, number, f"2.{number}", other_ids=[(ADA, CF)])
+    world.settle()
+    merge = world.confirm(B, "9", {"id": "8"})
+    world.settle()
+
+    def linked() -> list[str]:
+        return [link["identifier"]["id"] for link in world.links(B, "9") if link["status"] == "confirmed"]
+
+    assert sorted(linked()) == sorted(["8", ADA])
+    world.arrive(B, "9", "2.10", birth="19610315", other_ids=[(ADA, CF)])
+    world.settle()
+    assert linked() == ["8"]
+    assert world.on_timeline(B, "9") == {"2.8", "2.9", "2.10"}
+    world.undo(B, "9", merge["link"])
+    world.settle()
+    assert world.on_timeline(B, "9") == {"2.9", "2.10"}
+
+
+def test_undoing_a_merge_of_numbers_that_a_code_joined_undoes_both(world: World) -> None:
+    for number in ("8", "9"):
+        world.arrive(B, number, f"2.{number}", other_ids=[(ADA, CF)])
+    world.settle()
+    merge = world.confirm(B, "9", {"id": "8"})
+    assert world.confirm(B, "9", {"id": "8"})["link"] == merge["link"]
+    world.settle()
+    world.undo(B, "9", merge["link"])
+    world.settle()
+    assert world.on_timeline(B, "9") == {"2.9"}
+
+
 def test_a_sender_that_merges_its_numbers_is_proposed_what_the_transfer_told_it_of_and_nothing_else(world: World) -> None:
     for number in ("1", "2", "3"):
         world.arrive(A, number, f"1.{number}", name=f"NOME{number}^X")

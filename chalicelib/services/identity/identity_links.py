@@ -70,7 +70,9 @@ def list_links(table: Table, caller: Caller, patient_id: str, now: datetime, tel
     """
     own = _own(caller, patient_id)
     record = access.load_deciding(table, own.hash)
-    confirmed = [link for link in record.links if not link.ended and _may_know(table, caller, link, record)]
+    live = sorted((link for link in record.links if not link.ended), key=lambda link: not link.rests_on_code)
+    known = {link.id: link for link in live if _may_know(table, caller, link, record)}  # what a code joins too, as the other
+    confirmed = [known[link] for link in sorted(known)]
     proposed = _proposals(table, caller, own, record, now)
     if not record.links and not record.transfers and not proposed and not _is_known(table, own):
         raise NotFound
@@ -93,7 +95,7 @@ def confirm_link(
         if linking.compare_codes(record, access.load_deciding(table, other.hash)) == "different":
             raise Conflict("The two records carry different codici fiscali: they are not the same patient's.")
         by = f"{caller.member.id}/{caller.actor}"
-        writes = linking.linking_writes(record, own, other, "confirmed", by, evidence, now)
+        writes = linking.linking_writes(record, own, other, linking.CONFIRMED, by, evidence, now)
         entry = Entry(Kind.LINK_CONFIRMED, caller.member.id, (own, other), subject=link_id(own, other))
         if not writes:
             tell(replace(entry, kind=Kind.READ))
@@ -128,7 +130,7 @@ def undo_link(table: Table, caller: Caller, patient_id: str, link: str, now: dat
     own = _own(caller, patient_id)
     for _ in range(_ATTEMPTS):
         record = access.load_deciding(table, own.hash)
-        known = sorted((made for made in record.links if made.id == link), key=lambda repeat: repeat.number)
+        known = sorted((made for made in record.links if made.id == link), key=lambda repeat: (not repeat.ended, repeat.number))
         if not known or not _may_know(table, caller, known[-1], record):
             raise NotFound
         last = known[-1]
@@ -225,7 +227,7 @@ def _proposal(
     attributes: Attributes,
     beyond: bool,
 ) -> ShownLink:
-    evidence: list[str] = ["linked-to-own-number"] if beyond else []
+    evidence: list[str] = [linking.BEYOND] if beyond else []
     against: list[str] = []
     known = [
         (_name(said), first_value(said, tags.PatientBirthDate), first_value(said, tags.PatientSex))

@@ -42,6 +42,10 @@ MAX_WRITES = 90
 _MOST_READ = 2000
 _ATTEMPTS = 5
 ARCHIVE = "archive"
+CONFIRMED = "confirmed"
+"""What a link rests on that a person, or a hospital's registration, made."""
+BEYOND = "linked-to-own-number"
+"""What speaks for a number that another number of the same house is linked to."""
 
 
 def carrying(owner: str, registry: Registry, patient: PatientIdentifier, summary: InstanceSummary) -> Iterator[Item]:
@@ -260,11 +264,12 @@ def linking_writes(
     evidence: tuple[str, ...],
     now: datetime,
 ) -> list[Write]:
-    """The writes that link `one`, whose record is given, to `other`; none when they are linked already, or are the same."""
+    """The writes that link `one`, whose record is given, to `other`; none when they are linked already, or are the same. What a
+    person, or a registration, says of two that only a codice fiscale joined is kept beside that, and does not end with it."""
     if one == other:
         return []
     known = between(record, other)
-    if any(not link.ended for link in known):
+    if any(not link.ended and not (basis == CONFIRMED and link.rests_on_code) for link in known):
         return []
     number = max((link.number for link in known), default=0) + 1
     link = IdentityLink(link_id(one, other), number, one, other, basis, by, iso(now), evidence)
@@ -295,14 +300,38 @@ def resting_on_codes(record: Record) -> list[IdentityLink]:
 
 
 def undoing_writes(table: Table, record: Record, link: IdentityLink, by: str, now: datetime) -> list[Write]:
-    """The writes that undo a link of the number whose record is given, and what rested on it: where it was a codice fiscale's,
-    all that this code joined to the number. What does not fit the transaction, the projector ends (`review`)."""
-    writes = ending_writes(table, link, by, now)
-    if italian.kind(link.beyond(record.patient)) == "codice-fiscale":
-        for other in resting_on_codes(record):
-            more = ending_writes(table, other, by, now)
-            writes += more if len(writes) + len(more) <= MAX_WRITES else []
+    """The writes that undo what links the number whose record is given to another one, and what rested on it: where the other
+    is a codice fiscale, all that this code joined to the number; where both are numbers of one house (a merge that was none),
+    what was confirmed of either only because the other one was linked to it. What does not fit the transaction of a code, the
+    projector ends (`review`)."""
+    other = link.beyond(record.patient)
+    undone = [made for made in between(record, other) if not made.ended]
+    if italian.kind(other) == "codice-fiscale":
+        undone += resting_on_codes(record)
+    elif link.one.issuer == link.other.issuer:
+        theirs = access.load_deciding(table, other.hash)
+        undone += [*_resting_on_merge(record, theirs), *_resting_on_merge(theirs, record)]
+    writes: list[Write] = []
+    for each in undone:
+        more = ending_writes(table, each, by, now)
+        writes += more if len(writes) + len(more) <= MAX_WRITES else []
     return writes
+
+
+def _resting_on_merge(record: Record, merged: Record) -> list[IdentityLink]:
+    """The links of a number that were confirmed since one that it was merged with had them, and for no reason of their own."""
+    there = set(merged.linked)
+    return [
+        link
+        for link in record.links
+        if not link.ended and _rests_on_other_number(link.evidence) and link.beyond(record.patient) in there
+    ]
+
+
+def _rests_on_other_number(evidence: Sequence[str]) -> bool:
+    """Whether what spoke for a link was that another number of the house has it, and nothing that says who it is."""
+    own = {"same-codice-fiscale"} & set(evidence) or {"same-name", "same-birth-date"} <= set(evidence)
+    return BEYOND in evidence and not own
 
 
 def _end_resting_on_code(table: Table, record: Record, now: datetime) -> None:

@@ -32,12 +32,16 @@ def log_unexpected(error: BaseException, **more: str) -> None:
 
 
 def without_texts(function: Callable[P, R]) -> Callable[P, R]:
-    """For what Lambda calls: it writes the text of any error that gets out into the log. Raises Failed in its place."""
+    """For what Lambda calls: it writes the text of any error that gets out into the log. Raises FunctionFailed in its place;
+    one that the function raised itself was foreseen, and goes out as it is.
+    """
 
     @wraps(function)
     def guarded(*arguments: P.args, **named: P.kwargs) -> R:
         try:
             return function(*arguments, **named)
+        except FunctionFailed:
+            raise
         except Exception as error:
             log_unexpected(error, function=function.__name__)
             raise FunctionFailed(type(error).__name__) from None

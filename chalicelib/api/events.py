@@ -28,7 +28,7 @@ from chalicelib.services.operations import forwarders
 from chalicelib.services.projection import facts
 from chalicelib.services.registry import load_registry
 from chalicelib.services.sharing import earlier_transfers, expiries
-from chalicelib.telemetry import log_unexpected, logger, without_texts
+from chalicelib.telemetry import FunctionFailed, log_unexpected, logger, without_texts
 
 
 @without_texts
@@ -80,12 +80,19 @@ def project(archive: Archive, event: JsonObject) -> JsonObject:
     """A batch of stream records: bring the views of what they touch up to date, each study once.
 
     Reports the first record whose study could not be projected; the stream then comes again from there.
+
+    Raises FunctionFailed where that is the first of several: Lambda halves only what failed as a whole, so that a fact which
+    never succeeds is alone in the end. Told that it goes on from its first record, Lambda would hand over the same records
+    until their tries are used up, and set them all aside.
     """
     records = facts.stream_keys(event["Records"])
     failed = facts.project(archive.table, archive.alerts, records, lambda: datetime.now(UTC))
     if failed is not None:
         sequence, error = failed
-        logger().warning("projection is tried again", extra={"error": type(error).__name__})
+        logger().warning("projection is tried again", extra={"error": type(error).__name__, "records": len(records)})
+        numbers = [record["dynamodb"]["SequenceNumber"] for record in event["Records"]]
+        if len(numbers) > 1 and sequence == numbers[0]:
+            raise FunctionFailed(type(error).__name__)
         return {"batchItemFailures": [{"itemIdentifier": sequence}]}
     logger().info("projected", extra={"records": len(records)})
     return {"batchItemFailures": []}

@@ -2,9 +2,9 @@
 failures.
 
 A queue's messages come back after their visibility timeout, and go to the dead-letter queue by the queue's
-own redrive policy. A stream's batch is tried again from its lowest failed record, bisected when the handler
-raises, and what has used up its tries goes to the failure destination. Both wake up by event; idle they cost
-nothing.
+own redrive policy. A stream's batch is tried again from its lowest failed record, bisected only when the handler
+raises, which does not count as a try, and what has used up its tries goes to the failure destination. Both wake
+up by event; idle they cost nothing.
 """
 
 from __future__ import annotations
@@ -313,8 +313,9 @@ def _advance(source: StreamSource, state: State, sequence: int) -> None:
         )
 
 
-def _deliver(pump: Pump, source: StreamSource, function: Function, rows: list[Row], tries: int = 0) -> bool:
+def _deliver(pump: Pump, source: StreamSource, function: Function, rows: list[Row]) -> bool:
     """Hand over until all are done or given up; False if the city is stopping and something is left."""
+    tries = 0
     while rows:
         if pump.stopping.is_set():
             return False
@@ -329,15 +330,16 @@ def _deliver(pump: Pump, source: StreamSource, function: Function, rows: list[Ro
         rows = left
         if not rows:
             return True
-        tries += 1
         oldest = time.time() - rows[0][1]["dynamodb"]["ApproximateCreationDateTime"]
+        too_old = source.max_age is not None and oldest > source.max_age
+        if source.bisect and raised and len(rows) > 1 and not too_old:
+            half = len(rows) // 2
+            return _deliver(pump, source, function, rows[:half]) and _deliver(pump, source, function, rows[half:])
+        tries += 1
         exhausted = source.retries is not None and tries > source.retries
-        if exhausted or (source.max_age is not None and oldest > source.max_age):
+        if exhausted or too_old:
             _give_up(source, rows, "RetryAttemptsExhausted" if exhausted else "RecordAgeExceeded")
             return True
-        if source.bisect and len(rows) > 1 and (raised or tries > 1):
-            half = len(rows) // 2
-            return _deliver(pump, source, function, rows[:half], tries) and _deliver(pump, source, function, rows[half:], tries)
         pump.stopping.wait(min(5.0, 0.05 * 2**tries))
     return True
 

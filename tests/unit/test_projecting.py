@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -15,14 +16,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chalicelib.api import events
+from chalicelib.bootstrap import Archive
 from chalicelib.domain import keys
-from chalicelib.domain.errors import TryAgain
-from chalicelib.domain.ports import Delete, Item, Key, Page, Put, PutNew, Table, Write
+from chalicelib.domain.errors import Conflict, TryAgain
+from chalicelib.domain.ports import Delete, Item, Key, Page, Put, PutNew, PutVersion, Table, Write
 from chalicelib.services.ingest.summaries import read_summary
+from chalicelib.telemetry import FunctionFailed
 from tests.conftest import THOROUGH
 from tests.fakes import MemoryObjects, MemoryTable, Watched
 from tests.interleaving import interleave
-from tests.streams import MOMENT, changed_keys, project, views_of
+from tests.streams import MOMENT, Told, changed_keys, project, stream_record, views_of
 from tests.world import A, B, C, World, image, patient, reading_world
 
 
@@ -557,6 +561,47 @@ def test_a_fact_that_cannot_be_looked_up_does_not_lose_those_before_it() -> None
     assert failed is not None
     assert failed[0] == "2"
     assert ("V#STUDY#1.1", "san-matteo") in archive.views()
+
+
+class Poisoned(Watched):
+    """A table that never takes the view of one study, whose number holds a patient's name."""
+
+    def __init__(self, table: Table, study: str) -> None:
+        super().__init__(table, lambda name: None)
+        self.study = study
+
+    def transact(self, writes: Sequence[Write]) -> list[bool]:
+        if any(isinstance(write, Put | PutNew | PutVersion) and write.item.pk == f"V#STUDY#{self.study}" for write in writes):
+            raise Conflict("ROSSI^MARIO")
+        return super().transact(writes)
+
+
+def handed(*studies: str) -> dict[str, Any]:
+    """What Lambda hands over: a fact of each of these studies, numbered from 1."""
+    records = [stream_record((f"F#STUDY#san-matteo#{study}", "I#x"), None) for study in studies]
+    for number, record in enumerate(records, 1):
+        record["dynamodb"]["SequenceNumber"] = str(number)
+    return {"Records": records}
+
+
+def test_what_fails_behind_others_is_named_and_what_fails_before_others_fails_as_a_whole(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Lambda halves only what failed as a whole: named as the first, it took all behind it along to the dead letters."""
+    archive = reading_world()
+    archive.index_batch(
+        archive.put_objects("san-matteo", *(image(study=f"1.{number}", patient=f"SM{number}") for number in range(4)))
+    )
+    table = Poisoned(archive.table, "1.2")
+    projector = Archive({"table": table, "alerts": Told()})
+    answer = events.project(projector, handed("1.0", "1.1", "1.2", "1.3"))
+    assert answer == {"batchItemFailures": [{"itemIdentifier": "3"}]}
+    with pytest.raises(FunctionFailed, match=r"^Conflict$") as failed:
+        events.project(projector, handed("1.2", "1.3"))
+    assert "ROSSI" not in "".join(traceback.format_exception(failed.value))
+    assert "ROSSI" not in repr([record.__dict__ for record in caplog.records])
+    assert events.project(projector, handed("1.2")) == {"batchItemFailures": [{"itemIdentifier": "1"}]}
+    assert events.project(projector, handed("1.3")) == {"batchItemFailures": []}
 
 
 def test_summaries_are_the_same_whatever_the_order_of_a_thousand_instances() -> None:

@@ -52,6 +52,15 @@ def test_a_function_that_fails_says_which_error_it_was_and_where_but_not_its_tex
     assert line["at"][-1].startswith("test_telemetry.py:")
 
 
+def test_a_failure_that_a_function_foresaw_goes_out_as_it_is_and_is_not_called_unexpected(said: list[dict[str, Any]]) -> None:
+    def foreseen() -> None:
+        raise FunctionFailed("TryAgain")
+
+    with pytest.raises(FunctionFailed, match="TryAgain"):
+        without_texts(foreseen)()
+    assert said == []
+
+
 def test_a_request_that_fails_says_nothing_of_it_in_the_log_or_the_answer(said: list[dict[str, Any]]) -> None:
     world = World()
     world.table = Watched(world.table.memory, fail)  # type: ignore[assignment]

@@ -12,11 +12,16 @@ from typing import Any
 import pytest
 from moto.sqs.models import Message, Queue
 
+from chalicelib.api import events
+from chalicelib.bootstrap import Archive
 from local.lambda_runtime.event_source_mappings import Pump, QueueSource, StreamSource, queue_pump, stream_pump
 from local.lambda_runtime.functions import Function
 from local.lambda_runtime.schedule import UnknownSchedule, period, schedule_pump
 from local.state import State
 from tests.harness import wait_until
+from tests.streams import Told
+from tests.unit.test_projecting import Poisoned
+from tests.world import image, reading_world
 
 Event = dict[str, Any]
 
@@ -241,6 +246,43 @@ def test_a_record_that_always_fails_is_set_aside_alone(state: State, started: Ca
     assert message["requestContext"]["condition"] == "RetryAttemptsExhausted"
     assert message["DDBStreamBatchInfo"]["batchSize"] == 1
     assert int(message["DDBStreamBatchInfo"]["startSequenceNumber"]) == 2
+
+
+def test_a_partial_failure_is_not_halved_and_takes_all_behind_it_along(state: State, started: Callable[[Pump], Pump]) -> None:
+    """As in AWS, which goes on from the number that was named: the reason why the projector raises."""
+
+    def answer(event: Event) -> Any:
+        named = [r["dynamodb"]["SequenceNumber"] for r in event["Records"] if r["dynamodb"]["Keys"]["pk"]["S"] == "F#poison"]
+        return {"batchItemFailures": [{"itemIdentifier": number} for number in named]}
+
+    told: list[str] = []
+    recorder = Recorder(answer)
+    change(state, "F#1", "F#poison", "F#2", "F#3")
+    started(stream_pump(stream(bisect=True, on_failure=told.append), recorder.function, state))
+    wait_until(lambda: checkpoint(state) == 4)
+    assert {tuple(keys(event)) for event in recorder.events[1:]} == {("F#poison", "F#2", "F#3")}
+    assert [json.loads(text)["DDBStreamBatchInfo"]["batchSize"] for text in told] == [3]
+
+
+def test_a_fact_that_never_succeeds_is_set_aside_alone_by_the_projector_and_thirty_others_are_projected(
+    state: State, started: Callable[[Pump], Pump]
+) -> None:
+    """It had taken along all behind it: studies of other patients were not found, and nobody was told of what they opened."""
+    archive = reading_world()
+    images = [image(study=f"1.{number}", patient=f"SM{number}") for number in range(31)]
+    archive.index_batch(archive.put_objects("san-matteo", *images))
+    projector = Archive({"table": Poisoned(archive.table, "1.7"), "alerts": Told()})
+    told: list[str] = []
+    recorder = Recorder(lambda event: events.project(projector, event))
+    change(state, *(f"F#STUDY#san-matteo#1.{number}" for number in range(31)))
+    started(stream_pump(stream(batch_size=500, bisect=True, on_failure=told.append), recorder.function, state))
+    wait_until(lambda: checkpoint(state) == 31)
+    shown = {pk for pk, _ in archive.views() if pk.startswith("V#STUDY#")}
+    assert shown == {f"V#STUDY#1.{number}" for number in range(31) if number != 7}
+    (letter,) = [json.loads(text)["DDBStreamBatchInfo"] for text in told]
+    assert (int(letter["startSequenceNumber"]), letter["batchSize"]) == (8, 1)
+    last = [keys(event)[0] for event in recorder.events if len(event["Records"]) == 1]
+    assert last.count("F#STUDY#san-matteo#1.7") == 4, "it was tried once, and again three times"
 
 
 def test_a_record_that_is_too_old_is_given_up(state: State, started: Callable[[Pump], Pump]) -> None:

@@ -225,8 +225,11 @@ class Deliveries:
         if look.kind == "patient":
             self._plan(look)
         elif look.kind == "study":
-            number = self._source.number_of_study(look.name) or self.ledger.number_of(look.name)
-            self.ledger.looked(look, [("patient", number)] if number else [])
+            brought, shown = self.ledger.number_of(look.name), self._source.number_of_study(look.name)
+            known = [number for number in (brought, shown) if number is not None]
+            if brought is None and shown is not None:  # it is brought under the number that was accepted, if that is another one
+                known += self._source.exams_of(shown).accepted_under
+            self.ledger.looked(look, [("patient", number) for number in dict.fromkeys(known)])
         else:
             found = self._source.transfer(look.name)
             number = self._source.number_in(found) if found else None

@@ -30,8 +30,8 @@ class ExamElsewhere:
 @dataclass(frozen=True, slots=True)
 class Patient:
     """A patient by the hospital's own number, as the archive's timeline has them: what other hospitals' exams there are that an
-    accepted transfer opens, when the latest of these transfers was accepted, the hospital's own latest exam, and every number of
-    theirs that the archive tells, by issuer."""
+    accepted transfer opens, when the latest of these transfers was accepted, the hospital's own latest exam, every number of
+    theirs that the archive tells, by issuer, and the hospital's own numbers under which transfers were accepted."""
 
     number: str
     name: str
@@ -42,18 +42,27 @@ class Patient:
     latest_own: str = ""
     latest_own_date: str = ""
     numbers: tuple[tuple[str, str], ...] = ()
+    accepted_under: tuple[str, ...] = ()
 
 
-def patient(number: str, timeline: Mapping[str, Any], own: str) -> Patient:
-    """What a timeline (`GET /patients/{id}/timeline`) says. `own`: the id of the hospital itself.
+def number_in(transfer: Mapping[str, Any], issuer: str) -> str | None:
+    """The number of this issuer's by which an accepted transfer names its patient."""
+    for identifier in (transfer.get("receiving_patient"), transfer["patient"]):
+        if identifier and identifier["issuer"] == issuer:
+            return str(identifier["id"])
+    return None
+
+
+def patient(number: str, timeline: Mapping[str, Any], own: str, issuer: str = "") -> Patient:
+    """What a timeline (`GET /patients/{id}/timeline`) says. `own`: the id of the hospital itself; `issuer`: of its numbers, where
+    `number` is one of them: of two that are one patient's, an exam is brought under the one that the transfer names which was
+    accepted first, wherever the patient is looked at.
 
     Raises KeyError, TypeError, ValueError for an answer that is not what the contract says.
     """
-    accepted = {
-        str(transfer["id"]): str(transfer["accepted_at"])
-        for transfer in timeline["transfers"]
-        if transfer.get("accepted_at") and transfer["status"] == "active"
-    }
+    running = [each for each in timeline["transfers"] if each.get("accepted_at") and each["status"] == "active"]
+    accepted = {str(transfer["id"]): str(transfer["accepted_at"]) for transfer in running}
+    named = {str(transfer["id"]): number_in(transfer, issuer) for transfer in running} if issuer else {}
     exams: list[ExamElsewhere] = []
     moments: list[str] = []
     latest = ("", "")  # date, study
@@ -65,6 +74,9 @@ def patient(number: str, timeline: Mapping[str, Any], own: str) -> Patient:
         opened_by = tuple(str(name) for name in study["opened_by"] if name in accepted)
         if not opened_by:
             continue  # what only an emergency opened is looked at there, and brought nowhere
+        naming = sorted((accepted[name], known) for name in opened_by if (known := named.get(name)) is not None)
+        if naming and naming[0][1] != number:
+            continue
         modalities = tuple(str(code) for code in study["modalities"])
         exams.append(ExamElsewhere(uid, str(study["owner"]), made, modalities, int(study["instances"]), opened_by))
         moments += [accepted[name] for name in opened_by]
@@ -81,6 +93,7 @@ def patient(number: str, timeline: Mapping[str, Any], own: str) -> Patient:
         uid,
         made,
         numbers,
+        tuple(sorted({known for known in named.values() if known is not None})),
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from forwarder.archive.changes import ask
-from forwarder.deliver.rules import Patient, patient
+from forwarder.deliver.rules import Patient, number_in, patient
 from forwarder.errors import ArchiveError, Failure
 from forwarder.retrieve.instances import Instance, Instances
 
@@ -25,11 +25,7 @@ class Source(Instances):
         """Our number of the patient of a transfer that was accepted; None where none is known, or nothing was accepted."""
         if not transfer.get("accepted_at"):
             return None
-        own = self.ourselves()
-        for identifier in (transfer.get("receiving_patient"), transfer["patient"]):
-            if identifier and identifier["issuer"] == own.issuer:
-                return str(identifier["id"])
-        return None
+        return number_in(transfer, self.ourselves().issuer)
 
     def number_of_study(self, study: str) -> str | None:
         """Our number of the patient of a study; None where none is known, or the study is not to be seen."""
@@ -53,7 +49,8 @@ class Source(Instances):
         if found is None:
             return Patient(number, "", "", "", (), "")
         try:
-            return patient(number, found, self.ourselves().id)
+            own = self.ourselves()
+            return patient(number, found, own.id, "" if issuer else own.issuer)
         except (KeyError, TypeError, ValueError) as error:
             raise ArchiveError("The archive's timeline is not what the contract says.", Failure.PROTOCOL) from error
 

@@ -158,6 +158,35 @@ def test_what_is_linked_to_another_patient_is_red_and_rejected(case: Case) -> No
         until(lambda: any(patient.number == other for patient in admin.deliveries(case.place.spool)[0]))
 
 
+def test_a_second_number_of_the_patient_s_takes_nothing_from_the_one_that_was_accepted(case: Case) -> None:
+    """A merge after the acceptance, confirmed by a person: what came next had been looked for under the smallest number, and what
+    the PACS had under the accepted one was rejected."""
+    film, later, another = case.prior(), case.prior(), case.prior()
+    later.StudyInstanceUID, later.SeriesInstanceUID = film.StudyInstanceUID, film.SeriesInstanceUID
+    case.send(film)
+    by_api.transfer(case.city, case.patient)
+    maugeri, second = case.city.client("maugeri"), f"0{case.number}"
+    with running(case.place.config()):
+        case.settled(1)
+        assert maugeri.post(f"/patients/{second}/links", json={"id": case.number}).status_code == 201
+        links = until(lambda: maugeri.get(f"/patients/{second}/links").json()["links"])
+        (proposed,) = [link["link"] for link in links if link["status"] == "proposed"]
+        assert maugeri.post(f"/patients/{second}/links", json={"link": proposed}).status_code == 201
+        until(lambda: _shown_under(case, film) == second)
+        case.send(later)
+        case.settled(2)
+        case.send(another)
+        case.settled(3)
+        assert recalls(case) == {} and notes(case) == []
+        assert {patient.number for patient in admin.deliveries(case.place.spool)[0]} == {case.number}
+        assert {str(brought.PatientID) for brought in case.pacs.kept.values()} == {case.number}
+
+
+def _shown_under(case: Case, film: Dataset) -> str:
+    (match,) = case.city.client("maugeri").get(f"/dicomweb/studies?StudyInstanceUID={film.StudyInstanceUID}").json()
+    return str(match["00100020"]["Value"][0])
+
+
 def test_what_a_transfer_that_ended_had_opened_is_listed_and_never_rejected(case: Case) -> None:
     film = case.prior()
     case.send(film)

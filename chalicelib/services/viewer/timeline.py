@@ -44,7 +44,9 @@ class SessionTimeline:
     def to_json(self) -> JsonObject:
         """As it is answered."""
         timeline = self.found.to_json()
-        own = [number.value for number, institution in self.found.identifiers if institution == self.reader.viewer]
+        asked = self.reader.link.scope.patient  # of several numbers of the house, the one that the reader opened
+        numbers = [number for number, institution in self.found.identifiers if institution == self.reader.viewer]
+        own = [number.value for number in sorted(numbers, key=lambda number: number != asked)]
         return {
             "patient": timeline["patient"] | {"own_id": own[0] if own else ""},
             "studies": timeline["studies"],

@@ -100,6 +100,19 @@ def test_a_link_to_a_patient_opens_both_hospitals_exams_under_the_own_number(cit
     assert {result["00100020"]["Value"][0] for result in metadata.json()} == {story.patient.at["maugeri"]}
 
 
+def test_of_two_numbers_of_the_house_the_page_names_the_one_that_was_opened(city: RunningCity) -> None:
+    """After a merge: the number given up had headed the page where it sorts first."""
+    patient, maugeri = hospital.Patient(), city.client("maugeri")
+    hospital.send(maugeri, hospital.image(patient, "maugeri"))
+    kept = patient.at["maugeri"]
+    given_up = f"0{kept}"
+    assert maugeri.post(f"/patients/{kept}/links", json={"id": given_up}).status_code == 201
+    for number in (kept, given_up):
+        opened = Browser(city, hospital.link(city, patient={"id": number})["url"])
+        assert opened.timeline["patient"]["own_id"] == number
+        assert {known["id"] for known in opened.timeline["patient"]["identifiers"]} == {kept, given_up}
+
+
 def test_every_route_answers_for_what_the_link_opens(city: RunningCity, story: Story) -> None:
     browser = of_patient(city, story)
     for route in ROUTES:

@@ -103,10 +103,13 @@ def test_a_link_to_a_patient_opens_both_hospitals_exams_under_the_own_number(cit
 def test_of_two_numbers_of_the_house_the_page_names_the_one_that_was_opened(city: RunningCity) -> None:
     """After a merge: the number given up had headed the page where it sorts first."""
     patient, maugeri = hospital.Patient(), city.client("maugeri")
-    hospital.send(maugeri, hospital.image(patient, "maugeri"))
     kept = patient.at["maugeri"]
     given_up = f"0{kept}"
+    before = hospital.image(patient, "maugeri")
+    before.PatientID = given_up
+    hospital.send(maugeri, hospital.image(patient, "maugeri"), before)
     assert maugeri.post(f"/patients/{kept}/links", json={"id": given_up}).status_code == 201
+    hospital.wait_for_studies(city, patient, 2)
     for number in (kept, given_up):
         opened = Browser(city, hospital.link(city, patient={"id": number})["url"])
         assert opened.timeline["patient"]["own_id"] == number

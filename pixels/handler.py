@@ -1,13 +1,15 @@
 """The door of the function: one object in, its picture, text or decoded form out, under the key that the caller names.
 
     {"op": "render" | "report" | "transcode" | "frame", "source": "instances/…", "target": "cache/rendered/…", …}
-    → {"state": "done", "size": bytes} or {"state": "refused", "reason": "…"}
+    → {"state": "done", "size": bytes}, {"state": "refused", "reason": "…"} or {"state": "busy"}
 
-An object that cannot be decoded is refused, whatever is wrong with it; nothing of its content is told or logged.
+An object that cannot be decoded is refused, whatever is wrong with it; nothing of its content is told or logged. What is not the
+object's fault, but its store's or the disk's, is busy: the same job may be done another time.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import tempfile
@@ -18,6 +20,8 @@ from typing import Any
 
 import boto3
 import pydicom.config
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.dicom.header import DEFAULT_LIMITS
 from chalicelib.domain.rejections import Rejected
@@ -28,6 +32,8 @@ from pixels.report import head_of
 
 MOST_BYTES = 1024 * 1024 * 1024
 """Of an object that is read as a whole. Of those that are drawn, or of which frames are decoded, only their bytes are read."""
+_CLIENT = Config(connect_timeout=2, read_timeout=8, retries={"mode": "standard", "total_max_attempts": 2})
+"""Gives up before the function's own time is over (24 s), which would not say whose fault it was."""
 _log = logging.getLogger("pixels")
 
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
@@ -44,25 +50,39 @@ def handler(event: Mapping[str, Any], context: object = None) -> dict[str, Any]:
     source, target = str(event["source"]), str(event["target"])
     if not source.startswith("instances/") or not target.startswith("cache/rendered/"):
         return {"state": "refused", "reason": "not-allowed"}
-    with tempfile.TemporaryDirectory(prefix="pixels-") as folder:
-        path, made = Path(folder) / "source", Path(folder) / "target"
-        try:
+    try:
+        with tempfile.TemporaryDirectory(prefix="pixels-") as folder:
+            path, made = Path(folder) / "source", Path(folder) / "target"
             kind = _OPERATIONS[str(event["op"])](event, source, path, made)
-        except (DecoderRefusal, Undecodable, Unrenderable) as refused:
-            return {"state": "refused", "reason": str(refused)}
-        except Rejected as rejected:
-            return {"state": "refused", "reason": f"the instance cannot be read: {rejected.reason}"}
-        except Exception as error:  # whatever a stranger's file does to a decoder
-            _log.warning("refused: %s in %s", type(error).__name__, event["op"])
-            return {"state": "refused", "reason": "undecodable"}
-        with made.open("rb") as body:
-            _s3().put_object(Bucket=_bucket(), Key=target, Body=body, ContentType=kind)
-        return {"state": "done", "size": made.stat().st_size}
+            with made.open("rb") as body:
+                _s3().put_object(Bucket=_bucket(), Key=target, Body=body, ContentType=kind)
+            return {"state": "done", "size": made.stat().st_size}
+    except (DecoderRefusal, Undecodable, Unrenderable) as refused:
+        return {"state": "refused", "reason": str(refused)}
+    except Rejected as rejected:
+        return {"state": "refused", "reason": f"the instance cannot be read: {rejected.reason}"}
+    except Exception as error:  # whatever a stranger's file does to a decoder
+        if _is_passing(error):
+            _log.warning("busy: %s in %s", type(error).__name__, event["op"])
+            return {"state": "busy"}
+        _log.warning("refused: %s in %s", type(error).__name__, event["op"])
+        return {"state": "refused", "reason": "undecodable"}
+
+
+def _is_passing(error: Exception) -> bool:
+    """Whether it says nothing of the object: a fault of S3 or of its key, or a full disk.
+
+    What is not there, and a range beyond an object's end, are the object's own.
+    """
+    if isinstance(error, ClientError):
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        return error.operation_name != "GetObject" or status not in (404, 416)
+    return isinstance(error, BotoCoreError) or (isinstance(error, OSError) and error.errno == errno.ENOSPC)
 
 
 @cache
 def _s3() -> Any:
-    return boto3.client("s3")
+    return boto3.client("s3", config=_CLIENT)
 
 
 def _bucket() -> str:

@@ -16,24 +16,26 @@ from chalicelib.domain.rfc3339 import iso
 
 
 class LambdaPixels:
-    """Fulfils `domain.ports.Pixels`. `client` is a boto3 Lambda client that does not retry, `function` the function's name."""
+    """Fulfils `domain.ports.PixelDecoder`. `client` is a boto3 Lambda client that does not retry, `function` a name."""
 
     def __init__(self, client: Any, function: str) -> None:
         self._client = client
         self._function = function
 
     def run(self, job: Mapping[str, object]) -> str | None:
-        """See `ports.Pixels.run`. One invocation."""
+        """See `ports.PixelDecoder.run`. One invocation. What ended without an answer, a hostile image may have ended."""
         try:
             answer = self._client.invoke(FunctionName=self._function, Payload=json.dumps(job).encode())
+            with answer["Payload"] as body:
+                result = json.loads(body.read())
         except ReadTimeoutError:
             return "too-slow"
         except (ClientError, BotoCoreError) as error:
             raise TryAgain from error
         if "FunctionError" in answer:
             return "undecodable"
-        with answer["Payload"] as body:
-            result = json.loads(body.read())
+        if result.get("state") == "busy":
+            raise TryAgain
         return None if result.get("state") == "done" else str(result.get("reason", "undecodable"))
 
 

@@ -260,7 +260,7 @@ class PixelDecoder(Protocol):
     """The function that decodes pixels, which nothing else does."""
 
     def run(self, job: Mapping[str, object]) -> str | None:
-        """Do a job (`pixels.handler`): None when its target is written, else the reason why it cannot be done."""
+        """Do a job (`pixels.handler`): None when its target is written, else why it cannot be done. Raises TryAgain."""
         ...
 
 

@@ -15,12 +15,12 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from botocore.exceptions import ReadTimeoutError
+from botocore.exceptions import ConnectTimeoutError, ReadTimeoutError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from chalicelib.adapters.dynamodb import DynamoTable
-from chalicelib.adapters.lambda_ import LambdaAssembler
+from chalicelib.adapters.lambda_ import LambdaAssembler, LambdaPixels
 from chalicelib.adapters.s3 import S3Carrier, S3Objects, S3Versions
 from chalicelib.domain.assembly import MIB, Assembler, ObjectRange, Piece, assemble, plan
 from chalicelib.domain.errors import NotFound, TryAgain
@@ -432,6 +432,29 @@ def test_a_function_that_fails_to_carry_means_try_again() -> None:
 
     with pytest.raises(TryAgain):
         LambdaAssembler(Failing(), "assembly").checksums([ObjectRange("instances/f/1", 0, 1)])
+
+
+class Decoding:
+    """Stands for Lambda: the function that decodes answered this, or ended with an error."""
+
+    def __init__(self, answer: object, **more: str) -> None:
+        self._answer, self._more = answer, more
+
+    def invoke(self, **_: object) -> dict[str, Any]:
+        if isinstance(self._answer, Exception):
+            raise self._answer
+        return {"Payload": io.BytesIO(json.dumps(self._answer).encode()), **self._more}
+
+
+def test_a_decoder_says_why_an_image_cannot_be_decoded_and_what_passes_is_tried_again() -> None:
+    assert LambdaPixels(Decoding({"state": "done", "size": 1}), "pixels").run({}) is None
+    assert LambdaPixels(Decoding({"state": "refused", "reason": "it has no pixels"}), "pixels").run({}) == "it has no pixels"
+    killed = Decoding({"errorType": "Runtime.ExitError"}, FunctionError="Unhandled")
+    assert LambdaPixels(killed, "pixels").run({}) == "undecodable"
+    assert LambdaPixels(Decoding(ReadTimeoutError(endpoint_url="")), "pixels").run({}) == "too-slow"
+    for passing in ({"state": "busy"}, refusal("TooManyRequestsException"), ConnectTimeoutError(endpoint_url="")):
+        with pytest.raises(TryAgain):
+            LambdaPixels(Decoding(passing), "pixels").run({})
 
 
 def test_those_that_are_stored_are_told_from_those_that_are_not(bucket: Bucket) -> None:

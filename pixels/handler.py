@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -34,6 +35,8 @@ MOST_BYTES = 1024 * 1024 * 1024
 """Of an object that is read as a whole. Of those that are drawn, or of which frames are decoded, only their bytes are read."""
 _CLIENT = Config(connect_timeout=2, read_timeout=8, retries={"mode": "standard", "total_max_attempts": 2})
 """Gives up before the function's own time is over (24 s), which would not say whose fault it was."""
+_PREFIX = "pixels-"
+"""Of the folder in which a job is done."""
 _log = logging.getLogger("pixels")
 
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
@@ -51,7 +54,7 @@ def handler(event: Mapping[str, Any], context: object = None) -> dict[str, Any]:
     if not source.startswith("instances/") or not target.startswith("cache/rendered/"):
         return {"state": "refused", "reason": "not-allowed"}
     try:
-        with tempfile.TemporaryDirectory(prefix="pixels-") as folder:
+        with tempfile.TemporaryDirectory(prefix=_PREFIX) as folder:
             path, made = Path(folder) / "source", Path(folder) / "target"
             kind = _OPERATIONS[str(event["op"])](event, source, path, made)
             with made.open("rb") as body:
@@ -78,6 +81,17 @@ def _is_passing(error: Exception) -> bool:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
         return error.operation_name != "GetObject" or status not in (404, 416)
     return isinstance(error, BotoCoreError) or (isinstance(error, OSError) and error.errno == errno.ENOSPC)
+
+
+def _clear() -> None:
+    """Remove what runs that were killed left, in Lambda alone, where one job has the folder for itself.
+
+    A reset does not clear /tmp before the function is initialised again (Lambda Developer Guide, "Understanding the Lambda
+    execution environment lifecycle"). Elsewhere others are at work there.
+    """
+    if "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
+        for left in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 @cache
@@ -148,3 +162,5 @@ _OPERATIONS: dict[str, Callable[[Mapping[str, Any], str, Path, Path], str]] = {
     "transcode": _transcode,
     "frame": _frame,
 }
+
+_clear()

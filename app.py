@@ -49,7 +49,7 @@ def project_facts(event: Any) -> JsonObject:
     """Facts that changed are projected into views."""
     from chalicelib.api import events
 
-    return events.project(archive, event.to_dict())
+    return events.project(archive, event.to_dict(), lambda: event.context.get_remaining_time_in_millis() / 1000)
 
 
 @app.schedule(Rate(15, unit=Rate.MINUTES), name="anchor_audit")

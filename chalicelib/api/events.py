@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import UTC, datetime
@@ -76,22 +77,27 @@ def index(archive: Archive, event: JsonObject, remaining: Callable[[], float]) -
 
 
 @without_texts
-def project(archive: Archive, event: JsonObject) -> JsonObject:
+def project(
+    archive: Archive, event: JsonObject, remaining: Callable[[], float], sleep: Callable[[float], None] = time.sleep
+) -> JsonObject:
     """A batch of stream records: bring the views of what they touch up to date, each study once.
 
     Reports the first record whose study could not be projected; the stream then comes again from there.
 
     Raises FunctionFailed where that is the first of several: Lambda halves only what failed as a whole, so that a fact which
     never succeeds is alone in the end. Told that it goes on from its first record, Lambda would hand over the same records
-    until their tries are used up, and set them all aside.
+    until their tries are used up, and set them all aside. One that is alone is tried again within the invocation, while it may
+    only be waiting for others: nothing else of its shard could be done meanwhile. `remaining` answers how many seconds the
+    function has left.
     """
     records = facts.stream_keys(event["Records"])
-    failed = facts.project(archive.table, archive.alerts, records, lambda: datetime.now(UTC))
+    attempt = partial(facts.project, archive.table, archive.alerts, records, lambda: datetime.now(UTC))
+    alone = len(event["Records"]) == 1
+    failed = facts.project_patiently(attempt, remaining, sleep) if alone else attempt()
     if failed is not None:
         sequence, error = failed
         logger().warning("projection is tried again", extra={"error": type(error).__name__, "records": len(records)})
-        numbers = [record["dynamodb"]["SequenceNumber"] for record in event["Records"]]
-        if len(numbers) > 1 and sequence == numbers[0]:
+        if not alone and sequence == event["Records"][0]["dynamodb"]["SequenceNumber"]:
             raise FunctionFailed(type(error).__name__)
         return {"batchItemFailures": [{"itemIdentifier": sequence}]}
     logger().info("projected", extra={"records": len(records)})

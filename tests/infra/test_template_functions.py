@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from chalicelib.services.projection import facts
+
 Template = dict[str, Any]
 Resources = Callable[[str], Iterator[tuple[str, Template]]]
 
@@ -65,8 +67,17 @@ def test_the_projector_follows_the_facts_of_studies_patients_and_transfers_in_th
 def test_a_fact_that_cannot_be_projected_is_set_aside_alone(template: Template) -> None:
     source = template["Resources"][PROJECTOR_SOURCE]["Properties"]
     assert source["BisectBatchOnFunctionError"] is True
-    assert 0 < source["MaximumRetryAttempts"] < 100
+    assert 0 < source["MaximumRetryAttempts"] < 100, "a shard is held up by each"
     assert source["DestinationConfig"]["OnFailure"] == {"Destination": {"Fn::GetAtt": ["ProjectorDeadLetterQueue", "Arn"]}}
+
+
+def test_an_outage_of_twenty_minutes_loses_no_fact_and_a_long_one_not_what_waits_behind_it(template: Template) -> None:
+    """Lambda gives up what is too old without handing it over once; the stream forgets after 24 hours."""
+    source = template["Resources"][PROJECTOR_SOURCE]["Properties"]
+    longest_pause = 8
+    assert (1 + source["MaximumRetryAttempts"]) * (facts.PATIENCE_SECONDS - longest_pause) >= 20 * 60
+    assert template["Resources"]["ProjectFacts"]["Properties"]["Timeout"] > 2 * facts.PATIENCE_SECONDS
+    assert 12 <= source["MaximumRecordAgeInSeconds"] / 3600 <= 18, "six hours are left to hand over by hand"
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from chalicelib.domain import keys
 from chalicelib.domain.errors import Conflict, TryAgain
 from chalicelib.domain.ports import Delete, Item, Key, Page, Put, PutNew, PutVersion, Table, Write
 from chalicelib.services.ingest.summaries import read_summary
+from chalicelib.services.projection import facts
 from chalicelib.telemetry import FunctionFailed
 from tests.conftest import THOROUGH
 from tests.fakes import MemoryObjects, MemoryTable, Watched
@@ -176,8 +177,8 @@ def played(
     repeated: set[Key] = set()
 
     def write(seen: Table) -> None:
-        for facts in transactions:
-            assert seen.transact([Put(fact) for fact in facts]) == []
+        for together in transactions:
+            assert seen.transact([Put(fact) for fact in together]) == []
         written[0] = True
 
     def follow(seen: Table) -> None:
@@ -563,6 +564,18 @@ def test_a_fact_that_cannot_be_looked_up_does_not_lose_those_before_it() -> None
     assert ("V#STUDY#1.1", "san-matteo") in archive.views()
 
 
+class Clock:
+    """What is left of an invocation of 300 seconds, of which only sleeping takes some."""
+
+    slept = 0.0
+
+    def left(self) -> float:
+        return 300 - self.slept
+
+    def sleep(self, seconds: float) -> None:
+        self.slept += seconds
+
+
 class Poisoned(Watched):
     """A table that never takes the view of one study, whose number holds a patient's name."""
 
@@ -594,14 +607,51 @@ def test_what_fails_behind_others_is_named_and_what_fails_before_others_fails_as
     )
     table = Poisoned(archive.table, "1.2")
     projector = Archive({"table": table, "alerts": Told()})
-    answer = events.project(projector, handed("1.0", "1.1", "1.2", "1.3"))
+    answer = events.project(projector, handed("1.0", "1.1", "1.2", "1.3"), Clock().left)
     assert answer == {"batchItemFailures": [{"itemIdentifier": "3"}]}
     with pytest.raises(FunctionFailed, match=r"^Conflict$") as failed:
-        events.project(projector, handed("1.2", "1.3"))
+        events.project(projector, handed("1.2", "1.3"), Clock().left)
     assert "ROSSI" not in "".join(traceback.format_exception(failed.value))
     assert "ROSSI" not in repr([record.__dict__ for record in caplog.records])
-    assert events.project(projector, handed("1.2")) == {"batchItemFailures": [{"itemIdentifier": "1"}]}
-    assert events.project(projector, handed("1.3")) == {"batchItemFailures": []}
+    assert events.project(projector, handed("1.2"), Clock().left) == {"batchItemFailures": [{"itemIdentifier": "1"}]}
+    assert events.project(projector, handed("1.3"), Clock().left) == {"batchItemFailures": []}
+
+
+@pytest.mark.parametrize("refusals", [5, 10**6])
+def test_a_fact_that_is_alone_waits_within_the_invocation_for_what_others_refuse(refusals: int) -> None:
+    """Lambda's own pauses are not known: an outage of a few minutes had used up the tries, and the fact was set aside."""
+    archive = reading_world()
+    archive.index_batch(archive.put_objects("san-matteo", image(study="1.1", patient="SM1"), image(study="1.2", patient="SM2")))
+    left, clock = [refusals], Clock()
+
+    def busy(name: str) -> None:
+        if name == "transact" and left[0]:
+            left[0] -= 1
+            raise TryAgain
+
+    projector = Archive({"table": Watched(archive.table, busy), "alerts": Told()})
+    answer = events.project(projector, handed("1.1"), clock.left, clock.sleep)
+    if left[0]:
+        assert answer == {"batchItemFailures": [{"itemIdentifier": "1"}]}
+        assert facts.PATIENCE_SECONDS - 8 <= clock.slept <= facts.PATIENCE_SECONDS
+    else:
+        assert answer == {"batchItemFailures": []}
+        assert ("V#STUDY#1.1", "san-matteo") in archive.views()
+
+
+def test_what_is_not_alone_or_will_not_pass_is_not_waited_for() -> None:
+    archive, clock = reading_world(), Clock()
+    archive.index_batch(archive.put_objects("san-matteo", image(study="1.1", patient="SM1"), image(study="1.2", patient="SM2")))
+    for_good = Archive({"table": Poisoned(archive.table, "1.1"), "alerts": Told()})
+    events.project(for_good, handed("1.1"), clock.left, clock.sleep)
+
+    def busy(name: str) -> None:
+        raise TryAgain
+
+    refused = Archive({"table": Watched(archive.table, busy), "alerts": Told()})
+    with pytest.raises(FunctionFailed, match="TryAgain"):
+        events.project(refused, handed("1.1", "1.2"), clock.left, clock.sleep)
+    assert clock.slept == 0
 
 
 def test_summaries_are_the_same_whatever_the_order_of_a_thousand_instances() -> None:

@@ -6,13 +6,15 @@ patients' facts changed keep their summary, and only who sees them is computed a
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
 from chalicelib.domain import keys, patients, transfers
-from chalicelib.domain.errors import ContenitoreError
+from chalicelib.domain.errors import ContenitoreError, TryAgain
 from chalicelib.domain.patients import Record
 from chalicelib.domain.ports import Alerts, Table
 from chalicelib.services import access, changes, membership
@@ -24,11 +26,35 @@ from chalicelib.services.sharing import emergencies, proposals
 
 Fact = tuple[str, str, str]
 """(sequence number, pk, sk) of a fact that was written."""
+Failure = tuple[str, ContenitoreError]
+"""From which sequence number on everything must be delivered again, and why."""
+
+PATIENCE_SECONDS = 70.0
+"""For how long a delivery tries a fact again that waits for others (the table, SNS). Lambda does not say how long it pauses
+between two tries: so it is known how long an outage may last at the least before a fact is set aside, 21 times this but a pause.
+"""
+_FIRST_PAUSE = 0.4
+_LONGEST_PAUSE = 8.0
 
 
-def project(
-    table: Table, alerts: Alerts, facts: Sequence[Fact], clock: Callable[[], datetime]
-) -> tuple[str, ContenitoreError] | None:
+def project_patiently(
+    attempt: Callable[[], Failure | None], remaining: Callable[[], float], sleep: Callable[[float], None] = time.sleep
+) -> Failure | None:
+    """`attempt`, a projection, again and again while it answers TryAgain and there is patience; what it answered last.
+
+    `remaining` answers how many seconds the function has left. The pauses double, with jitter.
+    """
+    began, pause = remaining(), _FIRST_PAUSE
+    while True:
+        failed = attempt()
+        drawn = random.uniform(pause / 2, pause)  # noqa: S311  # jitter
+        if failed is None or not isinstance(failed[1], TryAgain) or began - remaining() + drawn > PATIENCE_SECONDS:
+            return failed
+        sleep(drawn)
+        pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+def project(table: Table, alerts: Alerts, facts: Sequence[Fact], clock: Callable[[], datetime]) -> Failure | None:
     """Bring the views of all that a batch of facts touches up to date, each study once.
 
     None when done; else from which sequence number on everything must be delivered again, and why. What comes before that

@@ -273,7 +273,7 @@ def test_a_fact_that_never_succeeds_is_set_aside_alone_by_the_projector_and_thir
     archive.index_batch(archive.put_objects("san-matteo", *images))
     projector = Archive({"table": Poisoned(archive.table, "1.7"), "alerts": Told()})
     told: list[str] = []
-    recorder = Recorder(lambda event: events.project(projector, event))
+    recorder = Recorder(lambda event: events.project(projector, event, lambda: 300.0))
     change(state, *(f"F#STUDY#san-matteo#1.{number}" for number in range(31)))
     started(stream_pump(stream(batch_size=500, bisect=True, on_failure=told.append), recorder.function, state))
     wait_until(lambda: checkpoint(state) == 31)

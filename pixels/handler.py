@@ -56,7 +56,12 @@ def handler(event: Mapping[str, Any], context: object = None) -> dict[str, Any]:
     try:
         with tempfile.TemporaryDirectory(prefix=_PREFIX) as folder:
             path, made = Path(folder) / "source", Path(folder) / "target"
-            kind = _OPERATIONS[str(event["op"])](event, source, path, made)
+            try:
+                kind = _OPERATIONS[str(event["op"])](event, source, path, made)
+            except OSError as error:
+                if error.errno == errno.ENOSPC and _fills_by_itself(Path(folder)):
+                    raise DecoderRefusal("it is too large to be written anew") from error
+                raise
             with made.open("rb") as body:
                 _s3().put_object(Bucket=_bucket(), Key=target, Body=body, ContentType=kind)
             return {"state": "done", "size": made.stat().st_size}
@@ -92,6 +97,11 @@ def _clear() -> None:
     if "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
         for left in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
             shutil.rmtree(left, ignore_errors=True)
+
+
+def _fills_by_itself(folder: Path) -> bool:
+    """Whether what one object takes is most of the disk: the same job would fill it again."""
+    return sum(file.stat().st_size for file in folder.iterdir()) > shutil.disk_usage(folder).total / 2
 
 
 @cache

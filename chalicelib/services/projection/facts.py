@@ -33,6 +33,7 @@ PATIENCE_SECONDS = 70.0
 """For how long a delivery tries a fact again that waits for others (the table, SNS). Lambda does not say how long it pauses
 between two tries: so it is known how long an outage may last at the least before a fact is set aside, 21 times this but a pause.
 """
+_JITTER = random.Random()  # noqa: S311  # no secret
 _FIRST_PAUSE = 0.4
 _LONGEST_PAUSE = 8.0
 
@@ -47,7 +48,7 @@ def project_patiently(
     began, pause = remaining(), _FIRST_PAUSE
     while True:
         failed = attempt()
-        drawn = random.uniform(pause / 2, pause)  # noqa: S311  # jitter
+        drawn = _JITTER.uniform(pause / 2, pause)
         if failed is None or not isinstance(failed[1], TryAgain) or began - remaining() + drawn > PATIENCE_SECONDS:
             return failed
         sleep(drawn)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import tempfile
 import threading
@@ -133,3 +134,19 @@ def test_nor_is_a_full_disk(
     monkeypatch.setattr(tempfile, "mkdtemp", folder)
     store((200, "", image))
     assert door.handler(JOB | ({} if full == "source" else {"op": "report", "media_type": "text/plain"})) == BUSY
+
+
+def test_an_image_that_fills_the_disk_by_itself_is_told_as_too_large(
+    store: Callable[..., None], image: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def folder(*_: object, **__: object) -> str:
+        (tmp_path / "pixels-1").mkdir()
+        (tmp_path / "pixels-1" / "target").symlink_to("/dev/full")
+        return str(tmp_path / "pixels-1")
+
+    monkeypatch.setattr(tempfile, "mkdtemp", folder)
+    small = shutil.disk_usage(tmp_path)._replace(total=len(image))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: small)
+    store((200, "", image))
+    refused = {"state": "refused", "reason": "it is too large to be written anew"}
+    assert door.handler(JOB | {"op": "report", "media_type": "text/plain"}) == refused

@@ -30,6 +30,8 @@ _ATTEMPTS = 20
 _PAUSE = 0.25
 _PLACE = 20
 _ENTRIES = keys.begins(keys.feed_entry)
+_BEFORE = "before"
+"""The place of the entry before it, which is never shown: that might be an entry that is not."""
 _CLOCKS_DIFFER = timedelta(minutes=1)
 """What the clock of a function that writes may be behind that of one that reads, and more."""
 _AHEAD = timedelta(days=1)
@@ -88,10 +90,12 @@ def entry_writes(table: Table, changes: Iterable[Change], now: datetime) -> list
     for viewer, ones in sorted(by_viewer.items()):
         head = table.get(keys.feed(viewer), keys.HEAD)
         version = (head.version or 0) if head else 0
-        place = max(int(str(head.data["place"])) if head else 0, _place(now))
+        before = int(str(head.data["place"])) if head else 0
+        place = max(before, _place(now))
         for change in ones:
             place += 1
-            data = {"kind": change.kind, "at": iso(now), **change.content.to_item()}
+            data = {"kind": change.kind, "at": iso(now), _BEFORE: before, **change.content.to_item()}
+            before = place
             writes.append(PutNew(Item(keys.feed(viewer), keys.feed_entry(place), data)))
         writes.append(PutVersion(Item(keys.feed(viewer), keys.HEAD, {"place": place}, version=version + 1), version))
     return writes
@@ -173,16 +177,31 @@ def _page(table: Table, viewer: str, after: str, limit: int, now: datetime, unti
     asked = min(MAX_LIMIT, limit)
     while len(found) < limit:
         page = table.query(keys.feed(viewer), between=(f"{_ENTRIES}{after}~", f"{_ENTRIES}~"), limit=asked)
-        items = page.items
+        items = _without_hole(table, viewer, int(after), page.items)
         found += _shown(table, viewer, items, now)
         after = items[-1].sk.removeprefix(_ENTRIES) if items else after
-        if page.next is None or time.monotonic() >= until:
+        ends = page.next is None and len(items) == len(page.items)
+        if ends or time.monotonic() >= until:
             break
         asked = MAX_LIMIT
     return found[:limit], after
 
 
-def _shown(table: Table, viewer: str, items: list[Item], now: datetime) -> list[JsonObject]:
+def _without_hole(table: Table, viewer: str, last: int, items: Sequence[Item]) -> Sequence[Item]:
+    """The entries of a page up to one before which another is missing that is there.
+
+    A Query is no snapshot (Developer Guide, "Isolation levels": read-committed): of entries that are written while it reads it
+    may answer a later one without an earlier one, which would be skipped for good.
+    """
+    for count, item in enumerate(items):
+        before = int(str(item.data.get(_BEFORE, 0)))
+        if before > last and table.get(keys.feed(viewer), keys.feed_entry(before)) is not None:
+            return items[:count]
+        last = int(item.sk.removeprefix(_ENTRIES))
+    return items
+
+
+def _shown(table: Table, viewer: str, items: Sequence[Item], now: datetime) -> list[JsonObject]:
     about = {(str(item.data["owner"]), str(item.data["study_instance_uid"])) for item in items if _names_study(item)}
     found = table.batch_get(keys.study_view(study, owner) for owner, study in sorted(about))
     views = [StudyView.from_item(item.data) for item in found.values()]
@@ -195,7 +214,8 @@ def _shown(table: Table, viewer: str, items: list[Item], now: datetime) -> list[
             withdrawn = item.data["kind"] in ("study-withdrawn", "read-study-withdrawn")
             if decided_on is None or (decided_on.hidden if withdrawn else not decided_on.decision.allowed):
                 continue
-        shown.append({"cursor": item.sk.removeprefix(_ENTRIES), **item.data})
+        said = {name: value for name, value in item.data.items() if name != _BEFORE}
+        shown.append({"cursor": item.sk.removeprefix(_ENTRIES), **said})
     return shown
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from chalicelib.domain.errors import BadRequest
 from chalicelib.domain.feed import IssuerNews, StudyNews
-from chalicelib.domain.ports import Table
+from chalicelib.domain.ports import Page, Table
 from chalicelib.services import changes
 from chalicelib.services.changes import Change
 from chalicelib.services.projection import facts
@@ -21,6 +22,40 @@ from tests.fakes import Watched
 from tests.interleaving import interleave
 from tests.streams import Told
 from tests.world import A, B, World
+
+
+class Torn(Watched):
+    """A table whose next Query answers of what is written while it reads the later only, as DynamoDB's may."""
+
+    def __init__(self, table: Table, hidden: set[str]) -> None:
+        super().__init__(table, lambda _: None)
+        self.hidden = hidden
+
+    def query(self, *arguments: Any, **named: Any) -> Page:
+        page = super().query(*arguments, **named)
+        left = [item for item in page.items if item.sk not in self.hidden]
+        self.hidden = set()
+        return replace(page, items=left)
+
+
+@pytest.mark.parametrize("limit", [1, 2, 100])
+@pytest.mark.parametrize("hidden", [0, 1, 2])
+def test_a_query_that_is_torn_by_a_write_skips_nothing(world: World, hidden: int, limit: int) -> None:
+    for number in range(4):
+        world.arrive(A, f"p{number}", f"1.2.{number}")
+        world.open(A, f"p{number}", B, key=f"{number}")
+        world.settle()
+    whole = world.changes(B)
+    assert len(whole) >= 4
+    hides = changes._ENTRIES + whole[hidden]["cursor"]
+    read: list[dict[str, Any]] = []
+    while len(read) < len(whole):
+        since = read[-1]["cursor"] if read else None
+        page = changes.read_changes(Torn(world.table, {hides}), world.caller(B), since, limit, 0, lambda: world.now)
+        assert page["changes"]
+        read += page["changes"]
+    assert read == whole
+    assert all("before" not in change for change in whole)
 
 
 @settings(max_examples=25, deadline=None)

@@ -22,6 +22,8 @@ MOVED_AFTER_DAYS = 30
 """Days after which instances move to S3 Glacier Instant Retrieval: as infra/city.yaml says, which a test compares."""
 SMALLEST_MOVED = 131_072
 """Bytes. A smaller object is billed as one of this size in a colder class."""
+ALARMS, METRICS = 21, 6
+"""Of one city: what is watched, and what its logs are counted for."""
 _MILLION, _THOUSAND, _GB = 1e6, 1e3, 1024**3
 
 
@@ -145,7 +147,7 @@ def ours(
             "people": sum(requests(people, price, table).values()),
             "signs of life and feeds": sum(requests(machines, price, table).values()),
             "logs of arrivals": images.log_bytes / _GB * price["logs_gb"],
-            "alarms, metrics, key": 18 * price["alarm_month"] + 3 * price["metric_month"] + price["key_month"],
+            "alarms, metrics, key": ALARMS * price["alarm_month"] + METRICS * price["metric_month"] + price["key_month"],
         },
     )
 

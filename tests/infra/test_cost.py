@@ -55,6 +55,12 @@ def test_the_table_says_honestly_which_number_is_the_smallest() -> None:
         assert any(f"Month {month}:" in line for line in told) is (whole >= theirs)
 
 
+def test_each_alarm_and_metric_of_the_templates_is_paid_for() -> None:
+    told = "".join((ROOT / "infra" / name).read_text(encoding="utf-8") for name in ("city.yaml", "functions.yaml", "pixels.yaml"))
+    assert told.count("Type: AWS::CloudWatch::Alarm") == cost.ALARMS
+    assert told.count("Type: AWS::Logs::MetricFilter") == cost.METRICS
+
+
 def test_every_price_has_its_region_date_and_source() -> None:
     for of in (PRICE, PRICE["health_imaging"]):
         assert of["region"] and of["date"] and of["source"]

@@ -228,7 +228,7 @@ class Deliveries:
             brought, shown = self.ledger.number_of(look.name), self._source.number_of_study(look.name)
             known = [number for number in (brought, shown) if number is not None]
             if brought is None and shown is not None:  # it is brought under the number that was accepted, if that is another one
-                known += self._source.exams_of(shown).accepted_under
+                known += self._source.person(shown).accepted_under
             self.ledger.looked(look, [("patient", number) for number in dict.fromkeys(known)])
         else:
             found = self._source.transfer(look.name)
@@ -330,7 +330,7 @@ class Deliveries:
 
     def _deliver(self, task: Task, stop: threading.Event) -> None:
         with ThreadPoolExecutor(1, "deliver-look") as beside:  # questions at once: somebody waits for the first image
-            asking = beside.submit(lambda: self._local(self._source.exams_of(task.number)))
+            asking = beside.submit(lambda: self._local(self._source.person(task.number)))
             listed = self._source.listed(task.study, task.owner)
             if listed is None:  # why, is found out by a look at the patient: an empty list would withdraw all of it
                 self.ledger.later(task, _pause(task.attempts), "not-to-be-seen")

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 from urllib.parse import quote
 
 from forwarder.archive.changes import ask
+from forwarder.archive.client import Archive
 from forwarder.deliver.rules import Patient, number_in, patient
 from forwarder.errors import ArchiveError, Failure
 from forwarder.retrieve.instances import Instance, Instances
 
 MOST_PRIORS = 50
+REMEMBERED_SECONDS = 10.0
+"""For how long who a patient is counts as just asked: the exams of one patient are brought one after the other."""
 
 
 class Source(Instances):
     """The archive, asked by deliveries. Methods raise ArchiveError."""
+
+    def __init__(self, archive: Archive) -> None:
+        super().__init__(archive)
+        self._asked: dict[str, tuple[float, Patient]] = {}
 
     def transfer(self, transfer: str) -> dict[str, Any] | None:
         """A transfer that runs, accepted or not; None where it ended, or is none of ours."""
@@ -53,6 +61,17 @@ class Source(Instances):
             return patient(number, found, own.id, "" if issuer else own.issuer)
         except (KeyError, TypeError, ValueError) as error:
             raise ArchiveError("The archive's timeline is not what the contract says.", Failure.PROTOCOL) from error
+
+    def person(self, number: str) -> Patient:
+        """Who has our number: as `exams_of`, or as that said of it a moment ago. What may be seen it does not tell."""
+        now = time.monotonic()
+        since, known = self._asked.get(number, (0.0, None))
+        if known is not None and now - since < REMEMBERED_SECONDS:
+            return known
+        found = self.exams_of(number)
+        lately = {other: asked for other, asked in self._asked.items() if now - asked[0] < REMEMBERED_SECONDS}
+        self._asked = lately | ({number: (now, found)} if found.exams else {})
+        return found
 
     def listed(self, study: str, owner: str) -> dict[str, Instance] | None:
         """The instances of a study, by SOP Instance UID; None where it is not to be seen, or not any more."""

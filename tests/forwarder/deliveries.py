@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from pacs import Pacs
 from pydicom import Dataset
 
 from forwarder.deliver.ledger import Ledger
-from forwarder.spool.journal import Journal
+from forwarder.spool.journal import Journal, open_read_only
 from tests.browser import hospital as by_api
 from tests.harness import RunningCity
 
@@ -41,6 +41,23 @@ class Case:
     def settled(self, count: int, seconds: float = 60) -> dict[str, Any]:
         """How deliveries stand, once so many instances are announced and no study waits."""
         return until(lambda: (now := self.state())["announced"] >= count and not now["studies_waiting"] and now, seconds)
+
+    def told_until(self) -> str:
+        """The cursor of the feed up to which all is looked at and brought, once it is the last one."""
+
+        def quiet() -> str | None:
+            with closing(open_read_only(self.place.spool)) as connection:
+                (cursor,) = connection.execute("SELECT cursor FROM deliver_feed").fetchone()
+            state = self.state()
+            busy = state["looks_waiting"] or state["studies_waiting"] or self.told_since(cursor)
+            return None if busy else str(cursor)
+
+        return until(quiet)
+
+    def told_since(self, cursor: str) -> set[str]:
+        """The studies of which the feed of the hospital that receives told since."""
+        told = self.city.client("maugeri").get(f"/changes?limit=1000&since={cursor}").json()["changes"]
+        return {str(change["study_instance_uid"]) for change in told if "study_instance_uid" in change}
 
     @property
     def number(self) -> str:

@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 import requests
-from deliveries import Case, a_case
+from deliveries import Case, a_case, skip_what_is_told_already
 from hospital import process, store, until
+from line_proxy import bad_line
 from pacs import PLAIN, running_pacs
 from pydicom import Dataset
 from pydicom.uid import ImplicitVRLittleEndian
 
+from forwarder.deliver import source
 from forwarder.deliver.engine import Deliveries
 from forwarder.deliver.ledger import Ledger
 from forwarder.deliver.source import Source
@@ -74,6 +76,25 @@ def test_who_is_accepted_here_is_not_waited_for_in_the_feed(
             form = {"token": token[1], "act": "accept", "transfer": transfer, "number": case.number, "sure": "yes"}
             requests.post(f"{case.place.page}/transfers", headers=who, data=form, timeout=60, allow_redirects=False)
             assert case.settled(1)["delivered"] == 1
+
+
+def test_who_a_patient_is_is_not_asked_for_each_of_their_exams(
+    city: RunningCity, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once for each that the feed tells of, to look what is wanted; not again for each that is brought."""
+    monkeypatch.setattr(source, "REMEMBERED_SECONDS", 600.0)  # however slow the machine
+    asked: list[str] = []
+    with bad_line() as line, running_pacs() as pacs, a_case(city, tmp_path, pacs, archive__proxy=line.url) as case:
+        line.instead = lambda _, path: asked.append(path) if path.split("?")[0].endswith("/timeline") else None
+        films = [case.prior() for _ in range(8)]
+        case.send(*films)
+        by_api.wait_for_studies(city, case.patient, len(films), "san-matteo")
+        skip_what_is_told_already(city, case.place)
+        by_api.transfer(city, case.patient)
+        with running(case.place.config()):
+            case.settled(len(films))
+    assert {str(came.PatientID) for came in case.pacs.kept.values()} == {case.number}
+    assert 1 <= len(asked) < 2 * len(films)
 
 
 def test_nothing_is_brought_before_the_transfer_is_accepted_nor_for_an_emergency(case: Case) -> None:
@@ -313,11 +334,13 @@ def test_what_comes_for_a_patient_costs_what_came_and_not_what_the_pacs_has_of_t
         case.settled(5)
         assert set(listed) == {str(prior.StudyInstanceUID) for prior in priors}
         for another in (case.prior(), case.prior(StudyInstanceUID=str(priors[0].StudyInstanceUID))):
+            cursor = case.told_until()
             known = case.state()["announced"]
             listed.clear()
             case.send(another)
             assert case.settled(known + 1)["delivered"] == known + 1
-            assert set(listed) == {str(another.StudyInstanceUID)}
+            assert str(another.StudyInstanceUID) in listed
+            assert set(listed) <= case.told_since(cursor) < {str(prior.StudyInstanceUID) for prior in [*priors, another]}
 
 
 def test_a_wish_that_comes_while_one_is_fulfilled_is_not_lost(tmp_path: Path) -> None:

@@ -541,6 +541,20 @@ def test_undoing_a_merge_of_numbers_that_a_code_joined_undoes_both(world: World)
     assert world.on_timeline(B, "9") == {"2.9"}
 
 
+def test_undoing_what_a_code_and_a_person_said_ends_the_acceptance_once(world: World) -> None:
+    for owner, number in ((A, "1"), (B, "9")):
+        world.arrive(owner, number, f"2.{number}", other_ids=[(ADA, CF)])
+    world.settle()
+    transfer = world.open(A, "1", B, receiving="9")
+    world.settle()
+    link = world.confirm(B, "9", {"id": "1", "issuer": OIDS[A]})
+    world.settle()
+    world.undo(B, "9", link["link"])
+    world.settle()
+    assert "receiving_patient" not in world.transfer(B, transfer)
+    assert [shown for shown in world.links(B, "9") if shown["identifier"]["id"] == "1" and shown["status"] == "confirmed"] == []
+
+
 def test_a_sender_that_merges_its_numbers_is_proposed_what_the_transfer_told_it_of_and_nothing_else(world: World) -> None:
     for number in ("1", "2", "3"):
         world.arrive(A, number, f"1.{number}", name=f"NOME{number}^X")

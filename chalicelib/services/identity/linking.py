@@ -26,7 +26,7 @@ from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.instance_summary import InstanceSummary
 from chalicelib.domain.institutions import Registry
 from chalicelib.domain.patients import ABOUT, AUTOMATIC, CodeCarrier, IdentityLink, Record, Statement, link_id
-from chalicelib.domain.ports import Item, PutNew, Table, Write
+from chalicelib.domain.ports import Item, Key, PutNew, Table, Write
 from chalicelib.domain.rfc3339 import iso
 from chalicelib.domain.studies import for_deciding
 from chalicelib.domain.study_views import StudyView
@@ -276,7 +276,7 @@ def linking_writes(
     return [PutNew(item) for item in patients.linking(link)]
 
 
-def ending_writes(table: Table, link: IdentityLink, by: str, now: datetime) -> list[Write]:
+def ending_writes(table: Table, link: IdentityLink, by: str, now: datetime) -> list[PutNew]:
     """The writes that end a link, and with it the acceptances that named the number: no trace of it is shown."""
     facts = patients.unlinking(link, by, now)
     renamed = 0
@@ -311,11 +311,11 @@ def undoing_writes(table: Table, record: Record, link: IdentityLink, by: str, no
     elif link.one.issuer == link.other.issuer:
         theirs = access.load_deciding(table, other.hash)
         undone += [*_resting_on_merge(record, theirs), *_resting_on_merge(theirs, record)]
-    writes: list[Write] = []
-    for each in undone:
-        more = ending_writes(table, each, by, now)
-        writes += more if len(writes) + len(more) <= MAX_WRITES else []
-    return writes
+    writes: dict[Key, Write] = {}
+    for each in undone:  # two links of one pair end the same acceptances, which a transaction may name once
+        more = {write.item.key: write for write in ending_writes(table, each, by, now)}
+        writes |= more if len(writes | more) <= MAX_WRITES else {}
+    return list(writes.values())
 
 
 def _resting_on_merge(record: Record, merged: Record) -> list[IdentityLink]:

@@ -87,11 +87,18 @@ def encounters(connection: sqlite3.Connection, number: str, terms: Terms) -> Ite
             yield Encounter(replace(event, visit=visit), found.person, agrees, admitted)
 
 
+def _about(number: str, events: Sequence[AdtEvent]) -> list[AdtEvent]:
+    """Those of the events from which something follows for one number: that name it, or a visit of its own. One that stood for
+    unknown persons may have thousands."""
+    visits = {event.visit for event in events if event.visit and event.number == number}
+    return [event for event in events if number in (event.number, event.other) or event.visit in visits]
+
+
 def reconcile(connection: sqlite3.Connection, number: str, terms: Terms, now: float) -> None:
     """Hold what is wanted of a number, and of those that were ever one with it, against the acts that stand."""
     numbers, events = ever_one(connection, number)
     for each in numbers:
-        _reconcile(connection, each, plan(each, events, terms), now)
+        _reconcile(connection, each, plan(each, _about(each, events), terms), now)
 
 
 def _reconcile(connection: sqlite3.Connection, number: str, wanted: Intent, now: float) -> None:

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 from chalicelib.domain.assembly import ObjectRange, UploadPart
 from chalicelib.domain.errors import NotFound
@@ -318,19 +319,8 @@ class ShortPages(Watched):
     def __init__(self, table: Table) -> None:
         super().__init__(table, lambda _: None)
 
-    def query(
-        self,
-        pk: str,
-        prefix: str = "",
-        *,
-        index: str | None = None,
-        between: Key | None = None,
-        start: dict[str, str] | None = None,
-        limit: int | None = None,
-        descending: bool = False,
-    ) -> Page:
-        most = min(limit or 2, 2)
-        return super().query(pk, prefix, index=index, between=between, start=start, limit=most, descending=descending)
+    def query(self, *arguments: Any, **named: Any) -> Page:
+        return super().query(*arguments, **named | {"limit": min(named.get("limit") or 2, 2)})
 
 
 class WatchedObjects(MemoryObjects):

@@ -15,7 +15,7 @@ from chalicelib.domain.errors import BadRequest
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.json_object import JsonObject
 from chalicelib.domain.patients import END
-from chalicelib.domain.ports import Table
+from chalicelib.domain.ports import Item, Table
 from chalicelib.domain.rfc3339 import iso
 from chalicelib.domain.sharing import Explanation, Grant, PatientFacts
 from chalicelib.domain.study_views import StudyView
@@ -23,6 +23,7 @@ from chalicelib.services import access
 from chalicelib.services.access import LoadedPatient
 from chalicelib.services.registry import Caller
 from chalicelib.services.sharing import protection
+from chalicelib.services.sharing.protection import Had
 
 MOST_STUDIES = 500
 _AS_IF = "as-if-opened"
@@ -41,7 +42,7 @@ def explain(
 
     Raises NotFound for a number of which nothing is known, BadRequest for an institution or a moment that is none.
     """
-    own, _, had = protection.own_patient(table, caller, patient_id)
+    own, had = protection.own_patient(table, caller, patient_id)
     if to is not None and (to not in caller.registry.members or to == caller.member.id):
         raise BadRequest("to must be the id of another institution.", "to")
     if until is not None and to is None:
@@ -61,7 +62,7 @@ def explain(
     return {
         "patient": {"issuer": own.issuer, "id": own.value},
         "studies": shown,
-        **_said(table, own, mine),
+        **_said(table, had, mine),
         **({"to": to} if to else {}),
         **({"more": True} if len(had.studies) > MOST_STUDIES else {}),
     }
@@ -108,20 +109,25 @@ def _why(found: Explanation, gone: bool) -> JsonObject:
     }
 
 
-def _said(table: Table, own: PatientIdentifier, owner: str) -> dict[str, list[JsonObject]]:
-    """The owner's objections, protections and consents that hold, each with when it was said."""
-    partition = keys.patient_facts(own.hash)
+def _said(table: Table, had: Had, owner: str) -> dict[str, list[JsonObject]]:
+    """The owner's objections, protections and consents that hold of a patient, each with when it was said, and of which of the
+    patient's numbers."""
     answer: dict[str, list[JsonObject]] = {}
     for name, prefix in _KINDS.items():
-        items = list(table.query_all(partition, prefix))
-        ended = {item.sk.removesuffix(END) for item in items if item.sk.endswith(END)}
-        live = [item for item in items if not item.sk.endswith(END) and item.sk not in ended and item.data["owner"] == owner]
-        answer[name] = [
-            {"id": item.sk.split("#")[1], "study_instance_uid": item.data["study"], "at": item.data["at"]}
-            | ({"to": item.data["to"]} if "to" in item.data else {})
-            for item in live
-        ]
+        found: dict[str, JsonObject] = {}
+        for number, _ in had.records:
+            items = list(table.query_all(keys.patient_facts(number.hash), prefix))
+            ended = {item.sk.removesuffix(END) for item in items if item.sk.endswith(END)}
+            live = [item for item in items if not item.sk.endswith(END) and item.sk not in ended and item.data["owner"] == owner]
+            for item in live:
+                found.setdefault(item.sk, _told(item, number))
+        answer[name] = list(found.values())
     return answer
+
+
+def _told(item: Item, number: PatientIdentifier) -> JsonObject:
+    told = {"id": item.sk.split("#")[1], "study_instance_uid": item.data["study"], "at": item.data["at"]}
+    return told | {"patient": number.to_item()} | ({"to": item.data["to"]} if "to" in item.data else {})
 
 
 def _study(view: StudyView) -> JsonObject:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -13,7 +14,7 @@ from chalicelib.domain.errors import BadRequest, NotFound
 from chalicelib.domain.fields import fields
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.json_object import JsonObject
-from chalicelib.domain.patients import END, Record
+from chalicelib.domain.patients import END, Record, owner_and_study
 from chalicelib.domain.ports import Item, PutNew, Table, Write
 from chalicelib.domain.rfc3339 import iso
 from chalicelib.domain.study_views import StudyView
@@ -28,15 +29,17 @@ _ID = re.compile(r"[0-9a-f]{24}")
 
 @dataclass(frozen=True)
 class Had:
-    """An owner's studies of a patient, and under which other hashes of the number some of them lie."""
+    """An owner's studies of a patient, under which other hashes of the number some of them lie, and the numbers that are this
+    patient's now, the one that was asked for first, each with what is said of it."""
 
     studies: frozenset[str]
     former: tuple[str, ...] = ()
+    records: tuple[tuple[PatientIdentifier, Record], ...] = ()
 
 
 def object_to_sharing(table: Table, caller: Caller, patient_id: str, body: object, now: datetime, act: Act) -> JsonObject:
     """Hide one study, or all the caller's studies of the patient, from every other institution; at once. Raises NotFound."""
-    own, _, had = own_patient(table, caller, patient_id)
+    own, had = own_patient(table, caller, patient_id)
     study = _study_in(had, body, required=False)
     objection = secrets.token_hex(12)
     patients = _where_it_counts(table, caller, own, study) + (list(had.former) if study is None else [])
@@ -47,31 +50,32 @@ def object_to_sharing(table: Table, caller: Caller, patient_id: str, body: objec
 
 
 def withdraw_objection(table: Table, caller: Caller, patient_id: str, objection: str, now: datetime, act: Act) -> JsonObject:
-    """End an objection: the studies are shared again as before. Again: the same answer. Raises NotFound."""
-    own, _, _ = own_patient(table, caller, patient_id)
-    fact = table.get(keys.patient_facts(own.hash), keys.objection(objection)) if _ID.fullmatch(objection) else None
-    if fact is None or fact.data["owner"] != caller.member.id:
-        raise NotFound
-    _end(fact, caller, now, act, Entry(Kind.OBJECTION_WITHDRAWN, caller.member.id, (own,), subject=objection))
+    """End an objection of the patient, under whichever of its numbers it was recorded: the studies are shared again as before.
+    Again: the same answer. Raises NotFound."""
+    own, had = own_patient(table, caller, patient_id)
+    number, fact = _said_as(table, caller, had, objection, keys.objection)
+    numbers = tuple(dict.fromkeys((own, number)))
+    _end(fact, caller, now, act, Entry(Kind.OBJECTION_WITHDRAWN, caller.member.id, numbers, subject=objection))
     return {"id": objection, "study_instance_uid": fact.data["study"], "status": "withdrawn", "at": fact.data["at"]}
 
 
 def list_objections(table: Table, caller: Caller, patient_id: str, tell: Recorder) -> JsonObject:
-    """The objections that the caller records for its own patient. Raises NotFound."""
-    own, record, _ = own_patient(table, caller, patient_id)
+    """The objections that the caller records for its own patient, each with the number of the patient's under which it stands.
+    Raises NotFound."""
+    own, had = own_patient(table, caller, patient_id)
     tell(Entry(Kind.READ, caller.member.id, (own,)))
-    return {
-        "objections": [
-            {"id": key, "study_instance_uid": objection.study, "status": "active"}
-            for key, objection in sorted(record.objections.items())
-            if objection.owner == caller.member.id
-        ]
+    found = {
+        key: {"id": key, "study_instance_uid": objection.study, "status": "active", "patient": number.to_item()}
+        for number, record in reversed(had.records)
+        for key, objection in record.objections.items()
+        if objection.owner == caller.member.id
     }
+    return {"objections": [found[key] for key in sorted(found)]}
 
 
 def protect(table: Table, caller: Caller, patient_id: str, body: object, now: datetime, act: Act) -> JsonObject:
     """Put a study under strengthened protection: shared only with whom the patient consents to by name. Raises NotFound."""
-    own, _, had = own_patient(table, caller, patient_id)
+    own, had = own_patient(table, caller, patient_id)
     study = _study_in(had, body, required=True)
     data: dict[str, object] = {"owner": caller.member.id, "study": study, "at": iso(now), "by": caller.actor}
     patients = _where_it_counts(table, caller, own, study)
@@ -82,7 +86,7 @@ def protect(table: Table, caller: Caller, patient_id: str, body: object, now: da
 
 def consent(table: Table, caller: Caller, patient_id: str, body: object, now: datetime, act: Act) -> JsonObject:
     """Record the patient's explicit consent that an institution sees a protected study. Raises NotFound, BadRequest."""
-    own, _, had = own_patient(table, caller, patient_id)
+    own, had = own_patient(table, caller, patient_id)
     said = dict(fields(body, ("study_instance_uid", "to")))
     to = said.pop("to", None)
     if not isinstance(to, str) or to not in caller.registry.members:
@@ -98,11 +102,10 @@ def consent(table: Table, caller: Caller, patient_id: str, body: object, now: da
 
 def revoke_consent(table: Table, caller: Caller, patient_id: str, consented: str, now: datetime, act: Act) -> JsonObject:
     """End a consent. Again: the same answer. Raises NotFound."""
-    own, _, _ = own_patient(table, caller, patient_id)
-    fact = table.get(keys.patient_facts(own.hash), keys.consent(consented)) if _ID.fullmatch(consented) else None
-    if fact is None or fact.data["owner"] != caller.member.id:
-        raise NotFound
-    _end(fact, caller, now, act, Entry(Kind.CONSENT, caller.member.id, (own,), subject=consented, text="revoked"))
+    own, had = own_patient(table, caller, patient_id)
+    number, fact = _said_as(table, caller, had, consented, keys.consent)
+    numbers = tuple(dict.fromkeys((own, number)))
+    _end(fact, caller, now, act, Entry(Kind.CONSENT, caller.member.id, numbers, subject=consented, text="revoked"))
     return {"id": consented, "study_instance_uid": fact.data["study"], "to": fact.data["to"], "status": "revoked"}
 
 
@@ -178,21 +181,52 @@ def _where_it_counts(table: Table, caller: Caller, own: PatientIdentifier, study
     return [own.hash] if own.hash in known else [own.hash, *known[:1]]
 
 
+def _said_as(table: Table, caller: Caller, had: Had, name: str, key: Callable[[str], str]) -> tuple[PatientIdentifier, Item]:
+    """What the caller said of a patient under this name, and under which of the patient's numbers. Raises NotFound."""
+    if _ID.fullmatch(name):
+        places = {number: (keys.patient_facts(number.hash), key(name)) for number, _ in had.records}
+        there = table.batch_get(places.values())
+        for number, place in places.items():
+            if place in there and there[place].data["owner"] == caller.member.id:
+                return number, there[place]
+    raise NotFound
+
+
 def _had(table: Table, caller: Caller, own: PatientIdentifier, record: Record) -> Had:
-    """What the caller has of a patient of its own.
+    """What the caller has of a patient of its own, under this number and those that are the same patient's.
 
     An issuer does not change once it is named (`services.membership`); in a city of before that rule it may have, and what was
     sent before lies under the same number of the issuer of then.
     """
     mine = caller.member.id
+    records = [(own, record), *_joined(table, caller, record)]
     former = [
         PatientIdentifier(issuer, own.value).hash for issuer in membership.issuers_ever(table, mine) if issuer != own.issuer
     ]
-    found = {
-        patient: {study for owner, study in access.load_record(table, patient).studies if owner == mine} for patient in former
-    }
+    found = {patient: _studies_of(table, patient, mine) for patient in former}
     studies_now = {study for owner, study in record.studies if owner == mine}
-    return Had(frozenset(studies_now.union(*found.values())), tuple(patient for patient, several in found.items() if several))
+    beside = (_studies_of(table, number.hash, mine) for number, _ in records[1:])
+    return Had(
+        frozenset(studies_now.union(*found.values(), *beside)),
+        tuple(patient for patient, several in found.items() if several),
+        tuple(records),
+    )
+
+
+def _joined(table: Table, caller: Caller, record: Record) -> list[tuple[PatientIdentifier, Record]]:
+    """The other numbers of the caller's house, and the national codes, that are linked to a number now: the same patient's."""
+    linked = [
+        number
+        for number in record.linked
+        if italian.kind(number) != "hospital" or caller.registry.by_issuer(number.issuer) == caller.institution
+    ]
+    found = ((number, access.load_deciding(table, number.hash)) for number in linked)
+    return [(number, other) for number, other in found if record.joins(other)]
+
+
+def _studies_of(table: Table, patient: str, owner: str) -> set[str]:
+    items = table.query_all(keys.patient_facts(patient), keys.filed(owner, ""))
+    return {owner_and_study(item.sk)[1] for item in items}
 
 
 def _patients_of(table: Table, caller: Caller, study: str) -> tuple[PatientIdentifier, ...]:
@@ -200,7 +234,7 @@ def _patients_of(table: Table, caller: Caller, study: str) -> tuple[PatientIdent
     return StudyView.from_item(view.data).patients if view else ()
 
 
-def own_patient(table: Table, caller: Caller, patient_id: str) -> tuple[PatientIdentifier, Record, Had]:
+def own_patient(table: Table, caller: Caller, patient_id: str) -> tuple[PatientIdentifier, Had]:
     """One of the caller's own patients, and what it has of it. Raises NotFound for a number of which nothing is known.
 
     A number of none of its patients is a national code, where it files studies under that.
@@ -209,12 +243,12 @@ def own_patient(table: Table, caller: Caller, patient_id: str) -> tuple[PatientI
     record = access.load_record(table, own.hash)
     had = _had(table, caller, own, record)
     if record.transfers or record.links or record.stated or had.studies:
-        return own, record, had
+        return own, had
     for issuer in italian.NATIONAL:
         code = PatientIdentifier(issuer, own.value)
         if table.query(keys.patient_facts(code.hash), keys.filed(caller.member.id, ""), limit=1).items:
             record = access.load_record(table, code.hash)
-            return code, record, _had(table, caller, code, record)
+            return code, _had(table, caller, code, record)
     raise NotFound
 
 

@@ -77,6 +77,25 @@ def test_an_objection_to_all_exams_is_what_the_page_offers_first(doors: Doors, p
     assert not sees(doors, MAUGERI, patient.prior)
 
 
+def test_an_objection_under_a_number_that_was_merged_is_shown_where_the_patient_is_found_and_ends_there(
+    doors: Doors, patient: Patient, page_of: Opener
+):
+    patient.arrives()
+    patient.transferred()
+    given_up, client = f"{patient.number}-0", doors.city.client(SAN_MATTEO)
+    doors.send(SAN_MATTEO, image(given_up, f"{patient.prior}.8"))
+    assert client.post(f"/patients/{given_up}/objections", json={}).status_code == 201
+    assert client.post(f"/patients/{patient.number}/links", json={"id": given_up}).status_code == 201
+    assert not sees(doors, MAUGERI, patient.prior)
+    page = page_of(SAN_MATTEO, "privacy", number=patient.number)
+    section = page.get_by_role("region", name="Opposizioni")
+    expect(section.get_by_role("listitem")).to_contain_text(f"registrata con il numero {given_up}")
+    section.get_by_role("button", name="Termina l'opposizione").click()
+    expect(page.get_by_role("status")).to_contain_text("terminata")
+    expect(section).to_contain_text("Nessuna opposizione")
+    assert sees(doors, MAUGERI, patient.prior)
+
+
 def test_a_protected_exam_is_seen_by_whom_the_patient_names(doors: Doors, patient: Patient, page_of: Opener):
     patient.arrives()
     patient.transferred()

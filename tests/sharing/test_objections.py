@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 import pytest
 
+from chalicelib.domain.audit import Entry
+from chalicelib.domain.ports import Table, Write
+from chalicelib.services.sharing import protection
+from tests.interleaving import interleave
 from tests.sharing.api import Api
 from tests.sharing.images import image
-from tests.world import OIDS, A, B
+from tests.world import OIDS, A, B, World
 
 GIVEN_UP, STAYS = "P-0", "P-1"
 OLD, NEW = "1.2.1", "1.2.2"
@@ -110,3 +116,52 @@ def test_what_another_hospital_says_of_a_number_that_is_linked_is_not_told(hospi
     assert hospital.call(B, "POST", OBJECTIONS, body={}, patient="M-1").status == 201
     assert shown(hospital, STAYS)["objections"] == []
     assert {study["study_instance_uid"] for study in shown(hospital, STAYS)["studies"]} == {NEW}
+
+
+SAID = [(OBJECTIONS, {}), (OBJECTIONS, {"study_instance_uid": NEW}), (CONSENTS, {"study_instance_uid": NEW, "to": B})]
+
+
+@pytest.mark.parametrize(("route", "body"), SAID, ids=["all", "one exam", "consent"])
+def test_what_is_said_twice_is_said_once_and_its_end_is_the_end(hospital: Api, route: str, body: dict[str, str]) -> None:
+    say(hospital, "/patients/{patient}/protections", STAYS, study_instance_uid=NEW)
+    kind, opens = route.rsplit("/", 1)[1], route == CONSENTS
+    ids = []
+    for _ in range(2):
+        first, again = (say(hospital, route, STAYS, **body)["id"] for _ in range(2))
+        assert first == again
+        assert [told["id"] for told in shown(hospital, STAYS)[kind]] == [first]
+        assert (seen(hospital) == {NEW}) is opens
+        ended = hospital.call(A, "DELETE", f"{route}/{{{kind[:-1]}}}", patient=STAYS, **{kind[:-1]: first})
+        assert ended.status == 200 and shown(hospital, STAYS)[kind] == []
+        ids.append(first)
+    assert len(set(ids)) == 2, "what is said anew after its end is said anew"
+    other = say(hospital, OBJECTIONS, GIVEN_UP)["id"]
+    assert other not in ids and shown(hospital, STAYS)["objections"] == [], "of another patient"
+
+
+def test_what_was_said_of_an_exam_under_the_number_given_up_is_not_said_again_under_the_one_that_stays(hospital: Api) -> None:
+    say(hospital, "/patients/{patient}/protections", GIVEN_UP, study_instance_uid=OLD)
+    merge(hospital)
+    consents = {say(hospital, CONSENTS, number, study_instance_uid=OLD, to=B)["id"] for number in (GIVEN_UP, STAYS)}
+    assert len(consents) == 1
+    objections = {say(hospital, OBJECTIONS, number)["id"] for number in (GIVEN_UP, STAYS)}
+    assert len(objections) == 2, "of all exams: each holds for its number when they are two again"
+
+
+@pytest.mark.parametrize("choices", list(product((0, 1), repeat=5))[::4])
+def test_two_clerks_who_record_the_same_at_once_record_it_once(choices: tuple[int, ...]) -> None:
+    world = World(audited=False)
+    world.arrive(A, STAYS, NEW)
+    world.settle()
+    caller, found = world.caller(A), []
+
+    def objects(table: Table) -> None:
+        def act(writes: Sequence[Write], *_: Entry) -> list[bool]:
+            return table.transact(writes) if writes else []
+
+        found.append(protection.object_to_sharing(table, caller, STAYS, {}, world.now, act)["id"])
+
+    interleave(world.table, [objects, objects], choices)
+    assert len(set(found)) == 1
+    listed = protection.list_objections(world.table, caller, STAYS, world.tell)["objections"]
+    assert [told["id"] for told in listed] == found[:1]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from hashlib import sha256
 
 from chalicelib.domain import identifiers, italian, keys, studies
 from chalicelib.domain.audit import Act, Entry, Kind, Recorder
-from chalicelib.domain.errors import BadRequest, NotFound
+from chalicelib.domain.errors import BadRequest, NotFound, TryAgain
 from chalicelib.domain.fields import fields
 from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.json_object import JsonObject
@@ -25,6 +26,9 @@ from chalicelib.services.registry import Caller
 
 MAX_WITHDRAWN = 90
 _ID = re.compile(r"[0-9a-f]{24}")
+_ATTEMPTS = 5
+_SAID = ("owner", "study", "to")
+"""What makes two objections, or two consents, of a number the same."""
 
 
 @dataclass(frozen=True)
@@ -38,15 +42,16 @@ class Had:
 
 
 def object_to_sharing(table: Table, caller: Caller, patient_id: str, body: object, now: datetime, act: Act) -> JsonObject:
-    """Hide one study, or all the caller's studies of the patient, from every other institution; at once. Raises NotFound."""
+    """Hide one study, or all the caller's studies of the patient, from every other institution; at once. The same again, while it
+    stands, is that one. Raises NotFound."""
     own, had = own_patient(table, caller, patient_id)
     study = _study_in(had, body, required=False)
-    objection = secrets.token_hex(12)
     patients = _where_it_counts(table, caller, own, study) + (list(had.former) if study is None else [])
     data: dict[str, object] = {"owner": caller.member.id, "study": study, "at": iso(now), "by": caller.actor, "in": patients}
-    facts = [PutNew(Item(keys.patient_facts(patient), keys.objection(objection), data)) for patient in patients]
-    act(facts, Entry(Kind.OBJECTION, caller.member.id, (own,), study, subject=objection))
-    return {"id": objection, "study_instance_uid": study, "status": "active", "at": data["at"]}
+    objection, said = _say(
+        table, had, data, patients, keys.objection, act, Entry(Kind.OBJECTION, caller.member.id, (own,), study)
+    )
+    return {"id": objection, "study_instance_uid": study, "status": "active", "at": said["at"]}
 
 
 def withdraw_objection(table: Table, caller: Caller, patient_id: str, objection: str, now: datetime, act: Act) -> JsonObject:
@@ -85,18 +90,18 @@ def protect(table: Table, caller: Caller, patient_id: str, body: object, now: da
 
 
 def consent(table: Table, caller: Caller, patient_id: str, body: object, now: datetime, act: Act) -> JsonObject:
-    """Record the patient's explicit consent that an institution sees a protected study. Raises NotFound, BadRequest."""
+    """Record the patient's explicit consent that an institution sees a protected study. The same again, while it stands, is that
+    one. Raises NotFound, BadRequest."""
     own, had = own_patient(table, caller, patient_id)
     said = dict(fields(body, ("study_instance_uid", "to")))
     to = said.pop("to", None)
     if not isinstance(to, str) or to not in caller.registry.members:
         raise BadRequest("No institution with this id is registered.", "to")
     study = _study_in(had, said, required=True)
-    consented = secrets.token_hex(12)
     patients = _where_it_counts(table, caller, own, study)
     data: dict[str, object] = {"owner": caller.member.id, "study": study, "to": to, "at": iso(now), "by": caller.actor}
-    facts = [PutNew(Item(keys.patient_facts(patient), keys.consent(consented), data | {"in": patients})) for patient in patients]
-    act(facts, Entry(Kind.CONSENT, caller.member.id, (own,), study, subject=consented, text=f"to {to}"))
+    entry = Entry(Kind.CONSENT, caller.member.id, (own,), study, text=f"to {to}")
+    consented, _ = _say(table, had, data | {"in": patients}, patients, keys.consent, act, entry)
     return {"id": consented, "study_instance_uid": study, "to": to, "status": "given"}
 
 
@@ -179,6 +184,40 @@ def _where_it_counts(table: Table, caller: Caller, own: PatientIdentifier, study
     ref = studies.for_deciding(StudyView.from_item(view.data))
     known = (*ref.patients, *ref.former)
     return [own.hash] if own.hash in known else [own.hash, *known[:1]]
+
+
+def _say(
+    table: Table, had: Had, data: dict[str, object], patients: Sequence[str], key: Callable[[str], str], act: Act, entry: Entry
+) -> tuple[str, Mapping[str, object]]:
+    """Write what was said under these hashes, unless the same stands under one of them that is the patient's, and record it
+    either way; the name under which it stands, and what it says.
+
+    The name follows of what is said, and of how often that was said before: two who say the same at once write one fact.
+    Raises TryAgain.
+    """
+    own, places = had.records[0][0], [number.hash for number, _ in had.records if number.hash in patients]
+    for attempt in range(_ATTEMPTS):
+        same = [fact for place in places for fact in _same(table, place, key, data)]
+        standing = next((fact for fact, ended in same if not ended), None)
+        if standing is not None:
+            name = standing.sk.split("#")[1]
+            act([], replace(entry, subject=name))
+            return name, standing.data
+        said = "\n".join((own.hash, *(str(data.get(part)) for part in _SAID), str(len(same) + attempt)))
+        name = sha256(said.encode()).hexdigest()[:24]
+        if not act(
+            [PutNew(Item(keys.patient_facts(place), key(name), data)) for place in patients], replace(entry, subject=name)
+        ):
+            return name, data
+    raise TryAgain
+
+
+def _same(table: Table, patient: str, key: Callable[[str], str], data: Mapping[str, object]) -> list[tuple[Item, bool]]:
+    """What was said already under this hash that is the same, each with whether it has ended."""
+    items = list(table.query_all(keys.patient_facts(patient), keys.begins(key)))
+    ended = {item.sk.removesuffix(END) for item in items if item.sk.endswith(END)}
+    facts = (item for item in items if not item.sk.endswith(END))
+    return [(item, item.sk in ended) for item in facts if all(item.data.get(part) == data.get(part) for part in _SAID)]
 
 
 def _said_as(table: Table, caller: Caller, had: Had, name: str, key: Callable[[str], str]) -> tuple[PatientIdentifier, Item]:

@@ -13,6 +13,7 @@ from forwarder.operations.work_items import WorkKind
 
 PEOPLE = {
     WorkKind.ACCEPTANCE: "transfers to accept", WorkKind.NUMBER_PROPOSAL: "numbers that are proposed for them",
+    WorkKind.MERGE: "merged numbers to look at",
     WorkKind.EMERGENCY_REVIEW: "emergencies to review", WorkKind.PUT_ASIDE: "images and reports that were put aside",
     WorkKind.DELIVERY_ASIDE: "exams of which the PACS did not take all", WorkKind.REGISTRATION: "acts of ADT",
     WorkKind.RECALL: "exams to recall from the PACS",

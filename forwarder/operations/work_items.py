@@ -1,4 +1,4 @@
-"""What waits for a person: acceptances, proposed numbers, emergencies to review, what was put aside or is to be recalled.
+"""What waits for a person: acceptances, proposed numbers, merges, emergencies to review, what was put aside or is to be recalled.
 
 Each has its role, its age, and the page on which it is done. Nothing here says of which patient it is.
 """
@@ -23,6 +23,7 @@ from forwarder.deliver.deliveries import RecallReason
 from forwarder.errors import ArchiveError, Failure, SpoolError
 from forwarder.hl7 import waiting
 from forwarder.hl7.adt import standing as adt
+from forwarder.hl7.adt.merges import merges
 from forwarder.logs import log
 from forwarder.spool import instances
 from forwarder.spool.journal import Journal
@@ -37,6 +38,7 @@ class WorkKind(StrEnum):
 
     ACCEPTANCE = "acceptance"
     NUMBER_PROPOSAL = "number-proposal"
+    MERGE = "merge"
     EMERGENCY_REVIEW = "emergency-review"
     PUT_ASIDE = "put-aside"
     DELIVERY_ASIDE = "delivery-aside"
@@ -55,6 +57,7 @@ class Responsibility:
 PLACES: Mapping[WorkKind, Responsibility] = {
     WorkKind.ACCEPTANCE: Responsibility("registry", "/transfers#waiting"),
     WorkKind.NUMBER_PROPOSAL: Responsibility("registry", "/transfers#waiting"),
+    WorkKind.MERGE: Responsibility("registry", "/patients#merges"),
     WorkKind.EMERGENCY_REVIEW: Responsibility("privacy", "/patients#reviews"),
     WorkKind.PUT_ASIDE: Responsibility("admin", "/queue#aside"),
     WorkKind.DELIVERY_ASIDE: Responsibility("admin", "/queue#deliveries"),
@@ -148,6 +151,8 @@ def from_journal(connection: sqlite3.Connection) -> Iterator[WorkItem]:
     for transfer in account.numberless(connection):
         if transfer.proposal:
             yield WorkItem(WorkKind.NUMBER_PROPOSAL, _key(transfer.transfer, transfer.proposal), transfer.since)
+    for merge in merges(connection):
+        yield WorkItem(WorkKind.MERGE, _key(merge.number, merge.other), merge.since)
     for aside in instances.put_aside(connection):
         yield WorkItem(WorkKind.PUT_ASIDE, aside.digest, aside.settled_at)
     for report in waiting.aside(connection):

@@ -264,9 +264,18 @@ INSERT INTO readable (one, since) VALUES (1, 12);
 REPORTS_KNOW_THEIR_EXAM = """
 ALTER TABLE reports ADD COLUMN examined TEXT NOT NULL DEFAULT '';  -- when the exam was made, as the message says
 """
+MERGES = """
+CREATE TABLE adt_merges (                -- merges that a person has to look at
+    number TEXT NOT NULL, other TEXT NOT NULL,   -- that stays, that was given up
+    concerns TEXT NOT NULL,              -- JSON: why
+    since REAL NOT NULL,
+    PRIMARY KEY (number, other)
+) WITHOUT ROWID;
+"""
 SCHEMAS = (
     SCHEMA, REPORTS, REPORTS_HAVE_DATES, REPORTS_KNOW_THEIR_CONTENT, DELIVERIES, REGISTRATION, DELIVERIES_ARE_CONFIRMED, ORDERS,
     REGISTRATION_IS_LARGE, TOLD, SENT_UNDER_ANOTHER_UID, READABLE, REPORTS_KNOW_THEIR_EXAM,
+    MERGES,
 )  # fmt: skip
 """What each version of the journal added; an older journal gets what it lacks when it is opened.
 

@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import anyio
@@ -17,14 +18,17 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute
 
+from forwarder.hl7.adt import merges
+from forwarder.hl7.adt.merges import Merge, MergeConcern
 from forwarder.hl7.priors import ExamForOrder, same_elsewhere
+from forwarder.logs import log
 from forwarder.spool.journal import Journal
 from forwarder.web.archive_as import ArchiveAs, ArchiveRefusalError, segment
 from forwarder.web.days import end_of_day, last_day, today
 from forwarder.web.evidence import EVIDENCE
 from forwarder.web.identity import Person, RefusedError, Role
 from forwarder.web.pages import N_, Pages, seen
-from forwarder.web.transfers_page import LONGEST_NUMBER, LONGEST_REASON
+from forwarder.web.transfers_page import LONGEST_NUMBER, LONGEST_REASON, is_anothers
 
 PATH = "/patients"
 EVERY = (Role.REGISTRY, Role.RADIOLOGY, Role.PRIVACY)
@@ -44,11 +48,16 @@ DONE = {
     "consented": N_("The consent is recorded."),
     "consent-ended": N_("The consent has ended."),
     "reviewed": N_("The review is closed."),
+    "merge-seen": N_("It was looked at: it waits no more. The two numbers stay one patient's."),
 }
 BASIS = {
     "transfer": N_("by the acceptance of a transfer"), "confirmed": N_("confirmed by a person"),
     "codice-fiscale": N_("by the codice fiscale"),
 }  # fmt: skip
+CONCERNS = {
+    MergeConcern.ANOTHERS: N_("Under the two numbers somebody else is named, too, with another birth date: is it one person?"),
+    MergeConcern.PROPOSED: N_("Numbers that are linked to the one given up are proposed for the one that stays."),
+}
 RULES = {
     "objection": N_("The patient objected."),
     "protection": N_("The exam is protected, and the patient did not consent to this hospital."),
@@ -116,6 +125,11 @@ class PatientPage:
                 body = {"conclusion": form.get("conclusion", ""), "note": form.get("note", "")}
                 await archive.do("POST", f"/emergency-access/{segment(form.get('emergency', ''))}/review", body)
                 return seen(PATH, done="reviewed")
+            if act == "merge-seen":
+                require(person, Role.REGISTRY)
+                await anyio.to_thread.run_sync(self._looked_at, number, form.get("other", ""))
+                log.info("a merge was looked at", by=person.name)
+                return seen(PATH, done="merge-seen")
         except ArchiveRefusalError as error:
             return await self._started(request, person, error.status, N_("The archive does not take this. Nothing was done."))
         raise RefusedError(400, "bad-form")
@@ -140,8 +154,10 @@ class PatientPage:
         reviews: dict[str, Any] = {"reviews": []}
         if Role.PRIVACY in person.roles:
             reviews = await _reviews(archive, after)
+        waiting = await anyio.to_thread.run_sync(self._merges) if Role.REGISTRY in person.roles else []
         return self._pages.show(
             request, person, "patients.html", status, message=message, reviews=reviews["reviews"],
+            merges=[(merge, self._pages.door.patient_path(merge.number)) for merge in waiting], concerns=CONCERNS,
             beyond=reviews.get("next", ""), earlier=bool(after), city=await archive.city(),
             done=DONE.get(request.query_params.get("done", "")),
         )  # fmt: skip
@@ -213,6 +229,20 @@ class PatientPage:
             raise RefusedError(404, "not-found")
         return number
 
+    def _merges(self) -> list[Merge]:
+        with self._journal.read() as connection:
+            return merges.merges(connection)
+
+    def _looked_at(self, number: str, other: str) -> None:
+        self._journal.write(lambda connection: merges.forgotten(connection, number, other))
+
+    def _settle(self, number: str, links: Sequence[Mapping[str, Any]]) -> None:
+        """Of the merges of a number, what its links say is done does not wait any more."""
+        for merge in self._merges():
+            left = merges.unsettled(merge, links)
+            if merge.number == number and left != merge.concerns:
+                self._journal.write(partial(merges.settle, merge=merge, left=left))
+
     def _same_elsewhere(self, number: str) -> list[ExamForOrder]:
         with self._journal.read() as connection:
             return same_elsewhere(connection, number)
@@ -232,11 +262,13 @@ class PatientPage:
         same = await anyio.to_thread.run_sync(self._same_elsewhere, number)
         if timeline is None and links is None and sharing is None:
             raise RefusedError(404, "not-found")
+        if links is not None:
+            await anyio.to_thread.run_sync(self._settle, number, links["links"])
         shown_links = await _with_persons(archive, (links or {}).get("links", []))
         return self._pages.show(
             request, person, "patient.html", status, number=number, city=city, message=message,
             done=DONE.get(request.query_params.get("done", "")), timeline=timeline, links=shown_links,
-            sharing=sharing, same=seen_now(same, timeline),
+            sharing=sharing, same=seen_now(same, timeline), others=_of_others(timeline, city.own),
             to=to, until=until, today=today().isoformat(), evidence=EVIDENCE, basis=BASIS, rules=RULES,
             titles={study["study_instance_uid"]: study for study in (sharing or {}).get("studies", [])},
         )  # fmt: skip
@@ -246,6 +278,14 @@ def seen_now(exams: Sequence[ExamForOrder], timeline: Mapping[str, Any] | None) 
     """Those that this person sees now: what was shared when an order came may be hidden since."""
     seen_by_them = {(study["study_instance_uid"], study["owner"]) for study in (timeline or {}).get("studies", ())}
     return [exam for exam in exams if (exam.study, exam.owner) in seen_by_them]
+
+
+def _of_others(timeline: Mapping[str, Any] | None, own: str) -> dict[str, Mapping[str, Any]]:
+    """By Study Instance UID, whom exams of ours name that are not the patient's, by name and birth date."""
+    if timeline is None:
+        return {}
+    exams = (study for study in timeline["studies"] if study["owner"] == own)
+    return {study["study_instance_uid"]: study["patient"] for study in exams if is_anothers(study, timeline["patient"])}
 
 
 async def _with_persons(archive: ArchiveAs, links: list[dict[str, Any]]) -> list[dict[str, Any]]:

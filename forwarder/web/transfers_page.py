@@ -169,7 +169,7 @@ class TransfersPage:
         own = [study for study in found["studies"] if study["owner"] == city.own]
         return self._pages.show(
             request, person, "transfer_confirm.html", form=form, to_name=city.name(form["to"]), patient=found["patient"],
-            exams=[study | {"another": _is_anothers(study, found["patient"])} for study in own], more_days=MORE_DAYS,
+            exams=[study | {"another": is_anothers(study, found["patient"])} for study in own], more_days=MORE_DAYS,
             running=[transfer | _days(transfer) for transfer in _open_between(found, city, form["to"])],
         )  # fmt: skip
 
@@ -409,7 +409,7 @@ def _open_between(found: Mapping[str, Any], city: City, to: str) -> list[dict[st
     return [each for each in found["transfers"] if each["status"] == "active" and (each["from"], each["to"]) == both]
 
 
-def _is_anothers(study: Mapping[str, Any], patient: Mapping[str, Any]) -> bool:
+def is_anothers(study: Mapping[str, Any], patient: Mapping[str, Any]) -> bool:
     """Whether an exam is of somebody else than whom the number is shown as."""
     return are_two(patient["name"], patient["birth_date"], study["patient"]["name"], study["patient"]["birth_date"])
 

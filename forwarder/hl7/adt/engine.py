@@ -19,6 +19,7 @@ from forwarder.errors import ArchiveError, Failure, SpoolError
 from forwarder.hl7.adt.acts import ANOTHERS, WITHIN, Act, ActKind, ActState
 from forwarder.hl7.adt.event import CODICE_FISCALE, DISCHARGES, MOVES, WILL_DISCHARGE, RegisteredPerson
 from forwarder.hl7.adt.ledger import RegistrationLedger
+from forwarder.hl7.adt.merges import concerns_of
 from forwarder.hl7.adt.rules import Incoming, Terms, judge
 from forwarder.logs import UNFORESEEN, log, log_unforeseen
 from forwarder.spool.spool import Spool
@@ -185,13 +186,17 @@ class Registration:
 
     def _has_exams_of_another(self, act: Act) -> bool:
         """Whether an exam of ours under the number is of somebody else than the registration says: a transfer shares all."""
-        answer = self._call("GET", f"{_patient(act.number)}/timeline", act, None, (200, 400, 404))
+        person = self.ledger.registered(act.number)
+        named = self._named_in_exams(act, act.number)
+        return any(are_two(person.name, person.birth_date, other.name, other.birth_date) for other in named)
+
+    def _named_in_exams(self, act: Act, number: str) -> set[RegisteredPerson]:
+        """Whom our own exams under a number are of, by name and birth date."""
+        answer = self._call("GET", f"{_patient(number)}/timeline", act, None, (200, 400, 404))
         exams = _object(answer).get("studies", []) if answer.status == 200 else []
-        person, own = self.ledger.registered(act.number), self._own()[0]
+        own = self._own()[0]
         said = [exam.get("patient", {}) for exam in exams if exam.get("owner") == own]
-        return any(
-            are_two(person.name, person.birth_date, str(who.get("name") or ""), str(who.get("birth_date") or "")) for who in said
-        )
+        return {RegisteredPerson(str(who.get("name") or ""), str(who.get("birth_date") or "")) for who in said}
 
     def _open(self, act: Act) -> tuple[str | None, str]:
         answer = self._post_transfer(act)
@@ -237,7 +242,20 @@ class Registration:
         answer = self._call("POST", f"{_patient(act.number)}/links", act, {"id": act.subject}, (201, 400, 404, 409))
         if answer.status != 201:
             return ("link-refused" if answer.status != 409 else "different-codes"), ""
+        self._look_at_merge(act)
         return None, str(_object(answer).get("link", ""))
+
+    def _look_at_merge(self, act: Act) -> None:
+        """A merge takes effect whomever it is of; whether a person has to look at it is written down."""
+        number = self.ledger.stays(act)
+        pair = act.number, act.subject
+        persons = {person for each in pair for person in (*self._named_in_exams(act, each), self.ledger.registered(each))}
+        answer = self._call("GET", f"{_patient(number)}/links", act, None, (200, 404))
+        links = _object(answer).get("links", []) if answer.status == 200 else []
+        concerns = concerns_of(persons, links)
+        self.ledger.merged(number, pair[0] if number == pair[1] else pair[1], concerns)
+        if concerns:
+            log.warning("a merge was done at which a person has to look", act=act.seq, reasons=", ".join(concerns))
 
     def _unlink(self, act: Act) -> tuple[str | None, str]:
         """Undo what joins two numbers of this house, whoever joined them: its registration says that they are two."""
@@ -247,6 +265,7 @@ class Registration:
         own = [str(link["link"]) for link in links if link.get("status") == "confirmed" and link.get("identifier") == number]
         for link in own:
             self._call("DELETE", f"{_patient(act.number)}/links/{quote(link, safe='')}", act, None, (200, 404))
+        self.ledger.parted(act.number, act.subject)
         return None, ""
 
     def _own(self) -> tuple[str, str]:

@@ -11,8 +11,10 @@ import sqlite3
 import time
 from collections.abc import Collection, Sequence
 
+from forwarder.hl7.adt import merges
 from forwarder.hl7.adt.acts import TOO_MANY, Act, ActKind, ActState
 from forwarder.hl7.adt.event import AdtEvent, RegisteredPerson
+from forwarder.hl7.adt.merges import MergeConcern
 from forwarder.hl7.adt.reconciling import (
     count,
     encounters,
@@ -160,6 +162,22 @@ class RegistrationLedger:
             )
         )
 
+    # Merges
+
+    def stays(self, act: Act) -> str:
+        """Of the two numbers that are linked, the one that the message gives to the patient. Raises SpoolError."""
+        with self._journal.read() as connection:
+            row = connection.execute("SELECT number FROM adt_events WHERE digest = ?", (act.cause,)).fetchone()
+        return str(row[0]) if row else act.number
+
+    def merged(self, number: str, other: str, concerns: Sequence[MergeConcern]) -> None:
+        """Two numbers are one; a person has to look at it for these reasons, if there are any. Raises SpoolError."""
+        self._journal.write(lambda connection: merges.noted(connection, number, other, concerns, time.time()))
+
+    def parted(self, number: str, other: str) -> None:
+        """Two numbers are two again. Raises SpoolError."""
+        self._journal.write(lambda connection: merges.forgotten(connection, number, other))
+
     # Arrivals, and transfers that wait
 
     def encounters(self, numbers: Collection[str], birth_dates: Collection[str]) -> list[Encounter]:
@@ -222,5 +240,6 @@ class RegistrationLedger:
             oldest = time.time() - KEPT_DAYS * DAY
             connection.execute("DELETE FROM adt_events WHERE received_at < ?", (oldest,))
             connection.execute("DELETE FROM adt_acts WHERE since < ? AND state NOT IN ('waiting', 'undo')", (oldest,))
+            connection.execute("DELETE FROM adt_merges WHERE since < ?", (oldest,))
 
         self._journal.write(work)

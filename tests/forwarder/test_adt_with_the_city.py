@@ -176,6 +176,41 @@ def test_cancels_undo_what_their_event_did_and_nothing_that_a_person_did(case: C
     until(lambda: len(case.transfers(who, status="active")) == 2)
 
 
+@pytest.mark.parametrize("cancelled", [True, False])
+def test_what_a_person_does_between_a_look_and_the_act_stands(case: Case, monkeypatch: pytest.MonkeyPatch, cancelled: bool):
+    """The cancel of an admission looks under which number its transfer is accepted; then a person accepts it under another one.
+    And an admission looks at a transfer that waits; then its sender lets it last longer."""
+    who = invented()
+    there = invented(f"M{who.number}", visit=f"M{who.visit}", family=who.family, birth_date=who.birth_date)
+    case.tell("san-matteo", "A03", who, to="MAUG")
+    path = f"/transfers/{case.opened(who)['id']}"
+    sender, receiver = (case.city.client(name) for name in ("san-matteo", "maugeri"))
+    ask, acted = Registration._call, []
+
+    def interrupted(self: Registration, method: str, asked: str, act: Act, *more: Any, **headers: str) -> Any:
+        answer = ask(self, method, asked, act, *more, **headers)
+        if (method, asked, act.undo) == ("GET", path, cancelled) and not acted:
+            if cancelled:
+                acted.append(receiver.put(f"{path}/receiving-patient", json={"id": f"{there.number}-B"}).status_code)
+            else:
+                acted.append(sender.patch(path, json={"expires_at": "2030-01-01T00:00:00Z"}).status_code)
+        return answer
+
+    monkeypatch.setattr(Registration, "_call", interrupted)
+    before = case.counted_before("maugeri", "aside")
+    case.tell("maugeri", "A01", there)
+    case.accepted(who)
+    if cancelled:
+        case.tell("maugeri", "A11", there, at=1)
+        until(lambda: acted and case.settled("maugeri"))
+        assert case.accepted(who)["receiving_patient"]["id"] == f"{there.number}-B"
+    else:
+        case.settled("maugeri")
+        assert case.accepted(who)["receiving_patient"]["id"] == there.number
+    assert acted == [200]
+    assert case.count("maugeri", "aside") == before, "nothing is left for a person"
+
+
 def test_a_cancel_that_comes_before_its_discharge_leaves_nothing_open(case: Case):
     who = invented()
     before = case.counted_before("san-matteo", "acts", "openings", "done")

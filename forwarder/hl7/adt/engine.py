@@ -30,6 +30,8 @@ LOOKS = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0, 120.0)
 """Seconds after something happened at which transfers that wait are looked at: the archive links numbers in its own time."""
 LOOK_ANYWAY_SECONDS = 600.0
 MOST_PAGES = 20
+MOST_CHANGES = 3
+"""How often a transfer is looked at again that is another way when something is to be done to it."""
 MOST_ASKED = 100
 """Transfers of whose patients the sender's word is remembered."""
 OF_TRANSFERS = frozenset({"transfer-opened", "transfer-waiting", "transfer-ended", "link-proposed"})
@@ -221,22 +223,34 @@ class Registration:
 
     def _accept(self, act: Act) -> tuple[str | None, str]:
         """Accept, unless a person did under another number since this act was decided on."""
-        path = f"/transfers/{act.subject}"
-        found = _object(self._call("GET", path, act, None, (200, 404)))
-        named = found.get("receiving_patient")
-        if isinstance(named, dict) and named.get("id") != act.number:
-            return "accepted-otherwise", ""
-        seen = {"If-Match": f'"{found["state"]}"'} if "state" in found else {}
-        answer = self._call("PUT", f"{path}/receiving-patient", act, {"id": act.number}, (200, 400, 403, 404, 409, 412), **seen)
-        return (None if answer.status == 200 else "acceptance-refused"), ""
+        for _ in range(MOST_CHANGES):
+            named, seen = self._accepted(act)
+            if named not in ("", act.number):
+                return "accepted-otherwise", ""
+            asked = f"/transfers/{act.subject}/receiving-patient"
+            answer = self._call("PUT", asked, act, {"id": act.number}, (200, 400, 403, 404, 409, 412), **seen)
+            if answer.status != 412:
+                return (None if answer.status == 200 else "acceptance-refused"), ""
+        raise ArchiveError("The transfer is changed again and again.", Failure.INSTANCE)
 
     def _take_back(self, act: Act) -> tuple[str | None, str]:
         """Take the acceptance back, where it is still under the number that the admission named."""
-        found = self._call("GET", f"/transfers/{act.subject}", act, None, (200, 404))
-        named = _object(found).get("receiving_patient") if found.status == 200 else None
-        if isinstance(named, dict) and named.get("id") == act.number:
-            self._call("DELETE", f"/transfers/{act.subject}/receiving-patient", act, None, (200, 404, 409))
-        return None, ""
+        for _ in range(MOST_CHANGES):
+            named, seen = self._accepted(act)
+            if named != act.number:
+                return None, ""
+            asked = f"/transfers/{act.subject}/receiving-patient"
+            if self._call("DELETE", asked, act, None, (200, 404, 409, 412), **seen).status != 412:
+                return None, ""
+        raise ArchiveError("The transfer is changed again and again.", Failure.INSTANCE)
+
+    def _accepted(self, act: Act) -> tuple[str, dict[str, str]]:
+        """Under which number of ours a transfer is accepted now, empty for none; and the header by which nothing is done to it
+        once it is another way, by a person who acts at the same moment (412: then it is looked at again)."""
+        found = _object(self._call("GET", f"/transfers/{act.subject}", act, None, (200, 404)))
+        named = found.get("receiving_patient")
+        seen = {"If-Match": f'"{found["state"]}"'} if "state" in found else {}
+        return (str(named.get("id")) if isinstance(named, dict) else ""), seen
 
     def _link(self, act: Act) -> tuple[str | None, str]:
         answer = self._call("POST", f"{_patient(act.number)}/links", act, {"id": act.subject}, (201, 400, 404, 409))

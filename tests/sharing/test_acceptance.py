@@ -373,6 +373,39 @@ def test_acceptance_while_the_transfer_ends_or_is_taken_back_opens_nothing_that_
 
 
 @pytest.mark.parametrize("choices", CHOICES)
+@pytest.mark.parametrize("other", ["accept", "extend"])
+def test_an_end_that_meets_another_change_either_ends_it_or_says_that_it_did_not(choices: tuple[int, ...], other: str) -> None:
+    """Both clerks see the transfer wait. Whoever is first, one that was told to have ended it has."""
+    world = World(audited=False)
+    transfer = discharged(world)
+    waits, told = f'"{world.transfer(A, transfer)["state"]}"', []
+
+    def end(table: Table) -> None:
+        try:
+            transfers.end_transfer(table, world.caller(A), transfer, world.now, acting(table), world.tell, waits)
+            told.append("ended")
+        except PreconditionFailed:
+            told.append("not ended")
+
+    def change(table: Table) -> None:
+        try:
+            if other == "accept":
+                acceptance.accept(table, world.caller(B), transfer, {"id": "9"}, world.now, acting(table), world.tell, waits)
+            else:
+                body, caller = {"expires_at": iso(world.now + timedelta(days=700))}, world.caller(A)
+                transfers.extend_transfer(table, caller, transfer, body, world.now, acting(table), world.tell, waits)
+        except (Conflict, PreconditionFailed):
+            assert told == ["ended"]
+
+    interleave(world.table, [end, change], choices)
+    ended = told == ["ended"]
+    assert world.transfer(A, transfer)["status"] == ("revoked" if ended else "active")
+    world.settle()
+    assert world.sees(B, PRIOR) is not ended
+    assert world.sees(A, FOLLOW_UP) is (not ended and other == "accept")
+
+
+@pytest.mark.parametrize("choices", CHOICES)
 def test_a_reading_that_begins_after_the_acceptance_was_taken_back_sees_nothing(choices: tuple[int, ...]) -> None:
     world = World(audited=False)
     transfer = discharged(world)

@@ -18,6 +18,8 @@ from forwarder.compression.jpegls import Compressed, NotIdenticalError, compress
 
 TRIES = 3
 INSTANCES_PER_PROCESS = 2000  # then a fresh one, so that memory stays flat whatever the codec keeps
+PATIENCE = 60.0  # seconds for an instance, and
+SLOWEST = 500_000  # bytes a second more; a process that takes longer ends, as one that crashes
 
 
 def processes() -> int:
@@ -40,21 +42,25 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
-def _work(source: str, target: str, sha256: str) -> Compressed | str | None:
-    """Packed, None for “send it as it is”, or in words why it failed."""
+def _work(source: str, target: str, sha256: str, patience: float) -> Compressed | str | None:
+    """Packed, None for “send it as it is”, or in words why it failed. Ends the process where it takes too long."""
     try:
+        longest = patience + Path(source).stat().st_size / SLOWEST
+        signal.setitimer(signal.ITIMER_REAL, longest)  # the system ends the process: a codec heeds nothing else
         return compress(Path(source), Path(target), sha256)
     except NotIdenticalError as error:
         return f"not identical: {error}"
     except (OSError, ValueError, RuntimeError, MemoryError) as error:
         return f"{type(error).__name__}"
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 class CompressionPool:
     """A pool of compressing processes that is built anew when one of them dies."""
 
-    def __init__(self, count: int | None = None) -> None:
-        self._count = count or processes()
+    def __init__(self, count: int | None = None, patience: float = PATIENCE) -> None:
+        self._count, self._patience = count or processes(), patience
         self._lock = threading.Lock()
         self._pool: ProcessPoolExecutor | None = None
 
@@ -85,7 +91,7 @@ class CompressionPool:
                         max_tasks_per_child=INSTANCES_PER_PROCESS,
                     )
                 try:
-                    return self._pool.submit(_work, *work)
+                    return self._pool.submit(_work, *work, self._patience)
                 except BrokenProcessPool:
                     self._pool.shutdown(wait=False)
                     self._pool = None

@@ -193,6 +193,18 @@ def test_a_codec_that_dies_over_an_image_is_given_up_and_the_next_image_compress
         packers.close()
 
 
+def test_compressing_that_does_not_end_is_given_up_and_the_next_image_compressed(tmp_path: Path):
+    small = write(ct_slice(edge=128), tmp_path / "small.dcm")
+    os.mkfifo(tmp_path / "stuck.dcm")  # reading it waits for ever
+    packers = CompressionPool(1, patience=1.0)
+    try:
+        assert packers.submit(tmp_path / "stuck.dcm", tmp_path / "1", "").result(60) == "the compressing process died"
+        future = packers.submit(small, tmp_path / "2", hashlib.sha256(small.read_bytes()).hexdigest())
+        assert isinstance(future.result(60), Compressed)
+    finally:
+        packers.close()
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     frame=arrays.arrays(np.uint16, arrays.array_shapes(min_dims=2, max_dims=2, min_side=8, max_side=40)),

@@ -15,6 +15,7 @@ from chalicelib.adapters import dynamodb
 from chalicelib.domain import forwarder_signs, studies
 from chalicelib.services.erasure import retention
 from forwarder.archive import retry
+from forwarder.compression import pool
 from forwarder.deliver import delivery, engine, planning, raster
 from forwarder.dicom import refusals
 from forwarder.errors import Failure
@@ -277,6 +278,7 @@ LIMITS: dict[str, dict[str, tuple[str, ...]]] = {
 WAITS: dict[str, dict[str, tuple[float, float]]] = {
     "forwarder.md": {
         "then one each hour": (refusals.AGAIN, 3600),
+        "What takes over a minute, and 2 s more for each MB, is given up": (pool.PATIENCE + 1e6 / pool.SLOWEST, 62),
         "Secondary Capture of each page, 150 dpi": (raster.DOTS_PER_INCH, 150),
         "put aside after three times": (delivery.TRIES, 3),
         "patients of whom something was brought are looked at once a day": (engine.REVIEW_EVERY.total_seconds(), 86_400),

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from chalicelib.domain.errors import NotFound
+from chalicelib.domain.identifiers import PatientIdentifier
 from chalicelib.domain.ports import Item, Key, Page
 from chalicelib.domain.study_views import SearchRow
 from chalicelib.services import access
+from chalicelib.services.sharing import explanation
 from tests.fakes import Watched
 from tests.sharing.codes import fiscal_code
 from tests.sharing.test_identifiers import CF
@@ -49,6 +51,19 @@ class Rounds(Watched):
     def query(self, pk: str, *arguments: Any, **options: Any) -> Page:
         self._note(f"query {pk.split('#')[0]}#{pk.split('#')[1]}")
         return super().query(pk, *arguments, **options)
+
+
+def test_the_page_of_a_number_under_which_hundreds_were_merged_asks_for_them_side_by_side(world: World) -> None:
+    """As of the one under which every unknown person was filed: more, one after the other, than a request has time for."""
+    world.arrive(A, "U", STUDY)
+    for number in range(300):
+        world.link(A, "U", PatientIdentifier(OIDS[A], f"S{number}"))
+    world.settle()
+    world.object(A, "U")
+    counted = Rounds(world.table)
+    page = explanation.explain(counted, world.caller(A), "U", B, None, world.now, world.tell)
+    assert len(page["objections"]) == 1 and page["studies"][0]["rule"] == "objection"
+    assert counted.rounds <= 25
 
 
 def shared(world: World) -> None:

@@ -113,9 +113,10 @@ def _said(table: Table, had: Had, owner: str) -> dict[str, list[JsonObject]]:
     """The owner's objections, protections and consents that hold of a patient, each with when it was said, and of which of the
     patient's numbers."""
     answer: dict[str, list[JsonObject]] = {}
+    saying = [number for number, record in had.records if record.objections or record.protections or record.consents]
     for name, prefix in _KINDS.items():
         found: dict[str, JsonObject] = {}
-        for number, _ in had.records:
+        for number in saying:
             items = list(table.query_all(keys.patient_facts(number.hash), prefix))
             ended = {item.sk.removesuffix(END) for item in items if item.sk.endswith(END)}
             live = [item for item in items if not item.sk.endswith(END) and item.sk not in ended and item.data["owner"] == owner]

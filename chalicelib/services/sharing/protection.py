@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import sha256
@@ -27,6 +28,7 @@ from chalicelib.services.registry import Caller
 MAX_WITHDRAWN = 90
 _ID = re.compile(r"[0-9a-f]{24}")
 _ATTEMPTS = 5
+_PARALLEL = 8
 _SAID = ("owner", "study", "to")
 """What makes two objections, or two consents, of a number the same."""
 
@@ -244,9 +246,9 @@ def _had(table: Table, caller: Caller, own: PatientIdentifier, record: Record) -
     ]
     found = {patient: _studies_of(table, patient, mine) for patient in former}
     studies_now = {study for owner, study in record.studies if owner == mine}
-    beside = (_studies_of(table, number.hash, mine) for number, _ in records[1:])
+    beside = _studies_beside(table, [number for number, _ in records[1:]], mine)
     return Had(
-        frozenset(studies_now.union(*found.values(), *beside)),
+        frozenset(studies_now.union(beside, *found.values())),
         tuple(patient for patient, several in found.items() if several),
         tuple(records),
     )
@@ -254,13 +256,23 @@ def _had(table: Table, caller: Caller, own: PatientIdentifier, record: Record) -
 
 def _joined(table: Table, caller: Caller, record: Record) -> list[tuple[PatientIdentifier, Record]]:
     """The other numbers of the caller's house, and the national codes, that are linked to a number now: the same patient's."""
-    linked = [
-        number
-        for number in record.linked
+    if not record.linked:
+        return []
+    loaded = access.load_facts(table, [record.patient]).known[record.patient]
+    records = {other.patient: other for other in loaded.linked}
+    return [
+        (number, records[number.hash])
+        for number in loaded.numbers
         if italian.kind(number) != "hospital" or caller.registry.by_issuer(number.issuer) == caller.institution
     ]
-    found = ((number, access.load_deciding(table, number.hash)) for number in linked)
-    return [(number, other) for number, other in found if record.joins(other)]
+
+
+def _studies_beside(table: Table, numbers: Sequence[PatientIdentifier], owner: str) -> set[str]:
+    """An owner's studies under several numbers; under one that stood for unknown persons hundreds may have been merged."""
+    if not numbers:
+        return set()
+    with ThreadPoolExecutor(min(_PARALLEL, len(numbers))) as pool:
+        return set().union(*pool.map(lambda number: _studies_of(table, number.hash, owner), numbers))
 
 
 def _studies_of(table: Table, patient: str, owner: str) -> set[str]:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import threading
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
 import botocore.session
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
+from botocore.configloader import load_config
 from botocore.credentials import Credentials
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -30,6 +37,44 @@ def _why(error: Exception) -> str:
     if isinstance(error, RuntimeError):
         return "what was given is expired by this machine's clock: is the clock right?"
     return f"the program or service that gives them failed ({type(error).__name__})"
+
+
+@lru_cache(maxsize=4)
+def _profiles(path: Path, _changed: int) -> dict[str, dict[str, Any]]:
+    try:
+        found: dict[str, dict[str, Any]] = load_config(str(path))["profiles"]
+    except BotoCoreError:
+        return {}  # told where the credentials are asked for
+    return found
+
+
+def certificate_of(profile: str | None) -> Path | None:
+    """The certificate (PEM) that a profile's `credential_process` exchanges for credentials (Roles Anywhere), if it names one.
+
+    Where the profile takes a role by another one (`source_profile`), that one's.
+    """
+    path = Path(os.environ.get("AWS_CONFIG_FILE", "~/.aws/config")).expanduser()
+    try:
+        profiles = _profiles(path, path.stat().st_mtime_ns)
+    except OSError:
+        return None
+    name, seen = profile or os.environ.get("AWS_PROFILE", "default"), set[str]()
+    while name in profiles and name not in seen:
+        seen.add(name)
+        section = profiles[name]
+        if "credential_process" in section:
+            return _certificate_among(str(section["credential_process"]))
+        name = str(section.get("source_profile", ""))
+    return None
+
+
+def _certificate_among(command: str) -> Path | None:
+    try:
+        words = shlex.split(command.replace("--certificate=", "--certificate "))
+    except ValueError:
+        return None
+    named = next((value for option, value in pairwise(words) if option == "--certificate"), "")
+    return Path(named) if named and not named.startswith("pkcs11:") and not named.endswith((".p12", ".pfx")) else None
 
 
 class Clock:

@@ -16,7 +16,7 @@ from pynetdicom import AE
 from pynetdicom.sop_class import Verification
 
 from forwarder.archive.client import Archive, archive_of, place_of
-from forwarder.archive.signing import SKEW_TOLERATED
+from forwarder.archive.signing import SKEW_TOLERATED, certificate_of
 from forwarder.config import Config, PacsConfig, PeerConfig
 from forwarder.errors import ArchiveError, ForwarderError
 from forwarder.operations.mail import signed_in
@@ -75,6 +75,8 @@ def check(config: Config) -> Iterator[Finding]:
     for what, tls in (("certificate", config.dicom.tls), ("certificate, HL7", config.hl7.tls)):
         if tls.port:
             yield _certificate(what, Path(tls.certificate))
+    if exchanged := certificate_of(config.archive.profile):
+        yield _certificate("certificate, AWS", exchanged)
     if config.web.certificate:
         yield _certificate("certificate, HTTPS", Path(config.web.certificate))
     if config.mail.host:

@@ -12,7 +12,7 @@ from typing import Any
 from forwarder import __version__
 from forwarder.alerts import Trouble
 from forwarder.archive.client import Archive
-from forwarder.archive.signing import SKEW_TOLERATED
+from forwarder.archive.signing import SKEW_TOLERATED, certificate_of
 from forwarder.background import Background
 from forwarder.config import Config
 from forwarder.deliver import account
@@ -232,6 +232,8 @@ class State:
         doors = (self._config.dicom.tls, self._config.hl7.tls)
         try:
             files = [tls.certificate for tls in doors if tls.port] + [self._config.web.certificate]
+            exchanged = certificate_of(self._config.archive.profile)
+            files.append(str(exchanged) if exchanged else "")
             return [days_left(Path(file)) for file in files if file]
         except ConfigError:
             return None

@@ -116,6 +116,17 @@ class TestCheck:
         for text in ("answers C-ECHO", "answers signed calls", "agrees", "MB free", "holds for 60 days"):
             assert text in out
 
+    def test_the_certificate_that_is_exchanged_for_credentials_is_looked_at(
+        self, archive: FakeArchive, credentials: Path, tmp_path, capsys
+    ):
+        pair = Authority(tmp_path / "tls").issue("forwarder.san-matteo", days=20)
+        helper = f"/bin/false credential-process --certificate {pair.certificate}"
+        (credentials / "config").write_text(f"[profile san-matteo]\nregion = eu-south-1\ncredential_process = {helper}\n")
+        place = hospital(tmp_path, archive.url)
+        place.spool.mkdir()
+        assert main(["check", "--config", str(place.write_config())]) == 1
+        assert re.search(r"^BAD +certificate, AWS: holds for 20 days", capsys.readouterr().out, re.MULTILINE)
+
     def test_everything_wrong_is_named(self, archive: FakeArchive, tmp_path, capsys):
         archive.clock_ahead = 1200
         authority = Authority(tmp_path / "tls")

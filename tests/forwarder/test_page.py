@@ -379,6 +379,22 @@ class TestTroubles:
             assert place.get("/health").status == 200
             assert place.state()["troubles"] == ["certificate-unreadable"]
 
+    @pytest.mark.parametrize("option", ["--certificate {0}", "--certificate={0}"])
+    def test_the_certificate_that_is_exchanged_for_credentials_is_told_before_it_ends(self, credentials, tmp_path, option: str):
+        """That of Roles Anywhere, which only AWS's helper reads: without it nothing is sent any more."""
+        pair = Authority(tmp_path / "tls").issue("forwarder.san-matteo", days=20)
+        (credentials / "credentials").unlink()
+        helper = f"/bin/false credential-process --with-proxy {option.format(pair.certificate)} --private-key {pair.key}"
+        (credentials / "config").write_text(
+            "[profile own-account]\nrole_arn = arn:aws:iam::111122223333:role/forwarder\nsource_profile = san-matteo\n"
+            f"[profile san-matteo]\nregion = eu-south-1\ncredential_process = {helper}\n"
+        )
+        for profile in ("san-matteo", "own-account"):
+            place = hospital(tmp_path / profile, "http://127.0.0.1:9", archive__profile=profile)
+            with running(place.config()):
+                state = place.state()
+                assert (state["troubles"][-1], state["certificate_days"]) == ("certificate-ends", 20)
+
     def test_the_disk_and_the_clock_and_the_watched_folder(self, archive: FakeArchive, tmp_path):
         inbox = tmp_path / "inbox"
         inbox.mkdir()

@@ -26,10 +26,11 @@ def of_palette(opened: OpenInstance, cells: Any) -> Any:
 
 
 def of_samples(cells: Any, photometric: str, layout: Layout) -> Any:
-    """RGB of cells of three samples. Raises Unrenderable."""
-    stored = stored_values(cells, layout)
-    if layout.signed:
-        stored = stored + (1 << (layout.stored - 1))
+    """RGB of cells of three samples, which have no sign, whatever the data set says (PS3.3 A.6.5, A.8.5, …: "shall be 0000H").
+
+    Raises Unrenderable.
+    """
+    stored = stored_values(cells, layout._replace(signed=False))
     if photometric in ("YBR_FULL", "YBR_PARTIAL"):
         return _rgb(stored, photometric, layout.stored)
     if photometric != "RGB":

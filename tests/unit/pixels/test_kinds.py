@@ -321,6 +321,22 @@ def jpeg_2000(array: Any) -> bytes:
     return out.getvalue()
 
 
+COLOUR_SIGNED = replace(COLOUR, signed=True)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        made(COLOUR_SIGNED, SMOOTH.tobytes()),
+        fragments(COLOUR_SIGNED, [jpeg_2000(SMOOTH)], JPEG2000Lossless),
+        fragments(COLOUR_SIGNED, [jpeg(SMOOTH)], JPEGBaseline8Bit),
+    ],
+    ids=["native", "JPEG 2000", "JPEG"],
+)
+def test_samples_of_colour_have_no_sign_whatever_is_said(data: bytes) -> None:
+    assert alike(render.drawn(opened(data), 0), SMOOTH, 6)
+
+
 @pytest.mark.parametrize("photometric", ["YBR_RCT", "RGB", "YBR_FULL"])
 def test_the_transform_of_jpeg_2000_is_undone_once(photometric: str) -> None:
     read = opened(fragments(replace(COLOUR, photometric=photometric), [jpeg_2000(SMOOTH)], JPEG2000Lossless))

@@ -8,8 +8,22 @@ const MOST_POINTS = 1024;
 /** How an instance can be stored so that OHIF reads it: not deflated as a whole, and with a decoder; or a video, which others show. */
 const READ = /^1\.2\.840\.10008\.1\.2(\.1|\.2|\.5|\.4\.(50|51|57|70|80|81|90|91|20[1-3]|10[0-8](\.1)?))?$/;
 
+/** Transfer syntaxes whose pixels are not compressed; those of JPEG; the one whose colours a browser itself turns into RGB. */
+const NATIVE = /^1\.2\.840\.10008\.1\.2(\.[12])?$/;
+const JPEG = /^1\.2\.840\.10008\.1\.2\.4\.(50|51|57|70)$/;
+const JPEG_BASELINE = '1.2.840.10008.1.2.4.50';
+const JPEG_EXTENDED = '1.2.840.10008.1.2.4.51';
+const JPEG_LOSSLESS = /^1\.2\.840\.10008\.1\.2\.4\.(57|70)$/;
+const JPEG_LS = /^1\.2\.840\.10008\.1\.2\.4\.8[01]$/;
+const JPEG_2000 = /^1\.2\.840\.10008\.1\.2\.4\.(90|91|20[1-3])$/;
+/** Two pixels share their colour, where they are not compressed (PS3.3 C.7.6.3.1.2). */
+const SHARED = ['YBR_FULL_422', 'YBR_PARTIAL_422'];
+const SLIGHTLY = 2 ** -20;
+
 const instanceOf = imageId => window.cornerstone.metaData.get('instance', imageId);
 const listOf = value => [value ?? []].flat();
+const syntaxOf = imageId => window.cornerstone.metaData.get('transferSyntax', imageId)?.transferSyntaxUID ?? '';
+const isRgb = ({ SamplesPerPixel }) => Number(SamplesPerPixel) === 3;
 const numbersOf = value => listOf(value).map(Number);
 
 /** Images that were looked at; those whose window is a table, with it; those that stay wrong, with the text that says why. */
@@ -29,8 +43,10 @@ export function mend() {
 export function unfit(imageId, image = null) {
   const instance = instanceOf(imageId) ?? {};
   if (instance.PhotometricInterpretation === 'PALETTE COLOR' && instance.SegmentedRedPaletteColorLookupTableData && !instance.RedPaletteColorLookupTableData) return 'viewerPalette';
-  const syntax = window.cornerstone.metaData.get('transferSyntax', imageId)?.transferSyntaxUID;
+  const syntax = syntaxOf(imageId);
   if (syntax && !READ.test(syntax)) return 'viewerStored';
+  if (JPEG_LOSSLESS.test(syntax) && Number(instance.PixelRepresentation) === 1 && Number(instance.BitsAllocated) === 8 && !isRgb(instance)) return 'viewerStored';
+  if (instance.PhotometricInterpretation === 'PALETTE COLOR' && Number(instance.PixelRepresentation) === 1) return 'viewerStored';
   return (image && wrong.get(image)) ?? null;
 }
 
@@ -60,11 +76,41 @@ const SAID = {
     const [down, across] = [instance.PixelSpacing, instance.ImagerPixelSpacing, instance.PixelAspectRatio].map(numbersOf).find(pair => pair.length === 2 && pair.every(value => value > 0)) ?? [1, 1];
     return down === across ? plane : { ...plane, rowPixelSpacing: down / across, columnPixelSpacing: 1 };
   },
-  /** Presentation LUT Shape (2050,0020) INVERSE means the same as MONOCHROME1 (PS3.3 C.11.6.1.2). */
+  /**
+   * Presentation LUT Shape (2050,0020) INVERSE means the same as MONOCHROME1 (PS3.3 C.11.6.1.2). Samples of three colours come as they
+   * were decoded, and `mendColour` makes RGB of them. Values that do not lie in the lowest bits come with all of them.
+   */
   imagePixelModule(pixels, instance) {
-    return instance.PresentationLUTShape === 'INVERSE' && pixels.photometricInterpretation === 'MONOCHROME2' ? { ...pixels, photometricInterpretation: 'MONOCHROME1' } : pixels;
+    if (isRgb(instance)) return { ...pixels, photometricInterpretation: 'RGB', planarConfiguration: 0, pixelRepresentation: 0 };
+    if (instance.PhotometricInterpretation === 'PALETTE COLOR') return { ...pixels, ...paletteOf(pixels) };
+    const said = Number(instance.HighBit) + 1 > Number(instance.BitsStored) ? { ...pixels, bitsStored: pixels.bitsAllocated } : pixels;
+    return instance.PresentationLUTShape === 'INVERSE' && said.photometricInterpretation === 'MONOCHROME2' ? { ...said, photometricInterpretation: 'MONOCHROME1' } : said;
+  },
+  /**
+   * Colour has no Modality LUT. Of grey OHIF sees by the two ends alone whether rescaled values are whole numbers and how large they are,
+   * which a falling or a broken slope has it see wrongly; with an end that is no whole number it takes them as they are.
+   */
+  modalityLutModule(rescale, instance) {
+    if (isRgb(instance)) return { ...rescale, rescaleSlope: 1, rescaleIntercept: 0 };
+    const { rescaleSlope: slope, rescaleIntercept: intercept } = rescale;
+    return slope < 0 || (Number.isFinite(slope) && !Number.isInteger(slope)) ? { ...rescale, rescaleIntercept: intercept + SLIGHTLY } : rescale;
   },
 };
+
+const COLOURS = ['red', 'green', 'blue'].map(colour => [`${colour}PaletteColorLookupTableDescriptor`, `${colour}PaletteColorLookupTableData`]);
+
+/** The three tables of a palette in eight bits, which OHIF makes them by what it finds in the red one; nothing where they are not at hand. */
+function paletteOf(pixels) {
+  const tables = COLOURS.map(([, data]) => pixels[data]);
+  const said = COLOURS.map(([descriptor]) => pixels[descriptor]);
+  if (![...tables, ...said].every(list => list?.length > 0 && typeof list[0] === 'number')) return {};
+  const largest = Math.max(...tables.map(table => table.reduce((most, entry) => Math.max(most, entry), 0)));
+  const most = 2 ** bitsOf(largest.toString(2).length, said[2][2]) - 1;
+  return Object.fromEntries(COLOURS.flatMap(([descriptor, data], index) => [
+    [descriptor, [said[index][0], said[index][1], 8]],
+    [data, Array.from(tables[index], entry => Math.round((entry * 255) / most))],
+  ]));
+}
 
 // ---- an image that has come ----------------------------------------------------------------------------------------
 
@@ -77,27 +123,164 @@ function mendImage(image) {
   else mendGrey(image, instance);
 }
 
-/** OHIF draws colour as if it had eight bits, whatever it has. */
+/** Samples of three colours, as they were decoded, become RGB of eight bits, as in `pixels/colour.py`. */
 function mendColour(image, instance) {
-  if (Number(instance.SamplesPerPixel) !== 3 || !(Number(instance.BitsAllocated) > 8)) return;
-  const values = image.voxelManager.getScalarData();
-  if (values.BYTES_PER_ELEMENT === 1 || image.imageFrame?.photometricInterpretation !== 'RGB' || Number(instance.PixelRepresentation) === 1) {
-    wrong.set(image, 'viewerColour'); // cut off on its way to RGB
+  const syntax = syntaxOf(image.imageId);
+  if (!isRgb(instance)) {
+    if (NATIVE.test(syntax) && hasBitsAbove(image, instance)) wrong.set(image, 'viewerStored');
     return;
   }
-  const most = 2 ** Number(instance.BitsStored) - 1;
-  replacePixels(image, Uint8ClampedArray.from(values, value => (value * 255) / most));
+  const count = image.rows * image.columns;
+  const kind = samplesOf(image, instance, syntax);
+  const came = image.voxelManager.getScalarData();
+  let values = came instanceof Int8Array ? new Uint8Array(came.buffer, came.byteOffset, came.length) : came;
+  const arePlanes = NATIVE.test(syntax) ? Number(instance.PlanarConfiguration) === 1 : JPEG_LS.test(syntax) && streamOf(image).planes;
+  if (NATIVE.test(syntax) && SHARED.includes(instance.PhotometricInterpretation) && came.length < 3 * count) values = unshared(came, count);
+  else if (arePlanes) values = together(values, count);
+  else if (came.length > 3 * count) values = values.subarray(0, 3 * count);
+  if (!kind || values.length < 3 * count) {
+    wrong.set(image, 'viewerStored');
+    return;
+  }
+  const bits = Number(instance.BitsStored);
+  if (kind !== 'RGB' || bits !== 8 || values.BYTES_PER_ELEMENT > 1) values = inEightBits(values, kind, bits, Number(instance.HighBit) + 1 - bits);
+  if (values !== came) replacePixels(image, values);
+}
+
+/** Whether the numbers in a palette have others beside them, which OHIF takes for part of them. */
+function hasBitsAbove({ imageId, data }, { BitsStored: stored, BitsAllocated: allocated }) {
+  const bytes = Number(stored) < Number(allocated) ? bytesOf(imageId, data) : null;
+  const width = Number(allocated) / 8;
+  for (let at = 0; bytes && at + width <= bytes.byteLength; at += width) if ((width === 1 ? bytes.getUint8(at) : bytes.getUint16(at, true)) >> stored) return true;
+  return false;
+}
+
+/** What decoded samples are: RGB, YBR or YBR_PARTIAL; null for those that were made RGB, or turned, though they should not be. What the
+ *  stream says of itself goes before what the data set says (`chalicelib/dicom/codestream.py`). */
+function samplesOf(image, { PhotometricInterpretation: said }, syntax) {
+  const kind = ['RGB', 'YBR_RCT', 'YBR_ICT'].includes(said) ? 'RGB' : said === 'YBR_PARTIAL_422' ? 'YBR_PARTIAL' : 'YBR';
+  if (JPEG_2000.test(syntax)) return streamOf(image).transformed ? 'RGB' : kind;
+  if (!JPEG.test(syntax)) return kind;
+  const { rgb, adobe, turned } = streamOf(image);
+  if (syntax === JPEG_BASELINE) return turned || (rgb === null && kind === 'RGB') ? null : 'RGB';
+  if (syntax === JPEG_EXTENDED && adobe === 1) return 'RGB';
+  return rgb ?? kind === 'RGB' ? 'RGB' : 'YBR';
+}
+
+/** The pixels of an image as they are stored, compressed or not, for all frames where they are not; null where they are not at hand. */
+function bytesOf(imageId, data) {
+  const frame = Number(/[?&]frame=(\d+)/.exec(imageId)?.[1] ?? 1);
+  let part = listOf(data?.PixelData)[frame - 1];
+  while (Array.isArray(part)) [part] = part;
+  if (part instanceof ArrayBuffer) return new DataView(part);
+  return part?.buffer ? new DataView(part.buffer, part.byteOffset, part.byteLength) : null;
+}
+
+/** What the compressed stream of an image says: whether it is `rgb` (null: it does not say), by which `adobe` transform, `turned` by Exif, one
+ *  colour after the other in `planes`, `transformed` by JPEG 2000's own. */
+function streamOf({ imageId, data }) {
+  const bytes = bytesOf(imageId, data);
+  const found = { rgb: null, adobe: null, turned: false, planes: false, transformed: false };
+  try {
+    if (bytes?.getUint16(0) === 0xffd8) readJpeg(bytes, found);
+    else if (bytes) readJpeg2000(bytes, found);
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error; // it ends in the middle
+  }
+  return found;
+}
+
+/** ISO/IEC 10918-1 B.2, JFIF, and Adobe's APP14. */
+function readJpeg(bytes, found) {
+  let jfif = false;
+  for (let at = 2; bytes.getUint8(at) === 0xff; ) {
+    const marker = bytes.getUint8(at + 1);
+    if (marker === 0xff || marker === 1 || (marker >= 0xd0 && marker <= 0xd8)) {
+      at += marker === 0xff ? 1 : 2;
+      continue;
+    }
+    if (marker === 0xda) found.planes = bytes.getUint8(at + 4) === 1;
+    if (marker === 0xda || marker === 0xd9) return;
+    const length = bytes.getUint16(at + 2);
+    if (marker === 0xe0 && bytes.getUint32(at + 4) === 0x4a464946) jfif = true;
+    else if (marker === 0xee && length >= 14 && bytes.getUint32(at + 4) === 0x41646f62) found.adobe = bytes.getUint8(at + 15);
+    else if (marker === 0xe1 && bytes.getUint32(at + 4) === 0x45786966) found.turned ||= isTurned(bytes, at + 10);
+    else if (marker >= 0xc0 && marker <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(marker)) {
+      const components = [0, 1, 2].map(index => at + 10 + 3 * index);
+      const isLossless = [0xc3, 0xc7, 0xcb, 0xcf].includes(marker);
+      const isShared = new Set(components.map(place => bytes.getUint8(place + 1))).size > 1;
+      if (found.adobe !== null) found.rgb = found.adobe === 0;
+      else if (!isLossless && (jfif || isShared)) found.rgb = false;
+      else if (String.fromCharCode(...components.map(place => bytes.getUint8(place))) === 'RGB') found.rgb = true;
+    }
+    at += 2 + length;
+  }
+}
+
+/** Whether Exif says that the picture lies otherwise, of which DICOM knows nothing, and a browser does what it says. */
+function isTurned(bytes, start) {
+  const little = bytes.getUint16(start) === 0x4949;
+  const first = start + bytes.getUint32(start + 4, little);
+  const entries = Array.from({ length: bytes.getUint16(first, little) }, (_, index) => first + 2 + 12 * index);
+  return entries.some(at => bytes.getUint16(at, little) === 0x0112 && bytes.getUint16(at + 8, little) > 1);
+}
+
+/** ISO/IEC 15444-1 A.6.1: whether its samples went through the multiple component transformation. */
+function readJpeg2000(bytes, found) {
+  let at = 0;
+  while (bytes.getUint32(at) !== 0xff4fff51) at += 1; // behind the boxes of a JP2 file
+  for (at += 2; bytes.getUint8(at) === 0xff && ![0x90, 0x93].includes(bytes.getUint8(at + 1)); at += 2 + bytes.getUint16(at + 2)) {
+    if (bytes.getUint8(at + 1) === 0x52) found.transformed = bytes.getUint8(at + 8) === 1;
+  }
+}
+
+/** Luminance of two pixels, then the colour that they share: three samples each. */
+function unshared(values, count) {
+  const made = new values.constructor(values.length < 2 * count ? 0 : 3 * count);
+  for (let from = 0, to = 0; to < made.length; from += 4, to += 6) {
+    made[to] = values[from];
+    made[to + 3] = values[from + 1];
+    made[to + 1] = made[to + 4] = values[from + 2];
+    made[to + 2] = made[to + 5] = values[from + 3];
+  }
+  return made;
+}
+
+/** The samples of each pixel together, of planes of one colour each. */
+function together(values, count) {
+  const made = new values.constructor(values.length < 3 * count ? 0 : 3 * count);
+  for (let at = 0; at < made.length; at += 1) made[at] = values[(at % 3) * count + Math.floor(at / 3)];
+  return made;
+}
+
+/** RGB of eight bits of samples of so many, which begin `shift` bits above the lowest. */
+function inEightBits(values, kind, bits, shift) {
+  const most = 2 ** bits - 1;
+  const sample = bits + shift < 32 ? value => ((value >> shift) & most) * (255 / most) : value => value * (255 / most);
+  if (kind === 'RGB') return Uint8ClampedArray.from(values, sample);
+  const made = new Uint8ClampedArray(values.length);
+  const middle = (255 * 2 ** (bits - 1)) / most;
+  const [black, gain, red, green, greener, blue] = kind === 'YBR_PARTIAL' ? [16, 1.1644, 1.596, 0.3917, 0.813, 2.0173] : [0, 1, 1.402, 0.344136, 0.714136, 1.772];
+  for (let at = 0; at < values.length; at += 3) {
+    const [y, b, r] = [gain * (sample(values[at]) - black), sample(values[at + 1]) - middle, sample(values[at + 2]) - middle];
+    made[at] = y + red * r;
+    made[at + 1] = y - green * b - greener * r;
+    made[at + 2] = y + blue * b;
+  }
+  return made;
 }
 
 function mendGrey(image, instance) {
-  mendSign(image, instance);
+  if (image.minPixelValue > image.maxPixelValue) [image.minPixelValue, image.maxPixelValue] = [image.maxPixelValue, image.minPixelValue];
+  mendBits(image, instance);
+  const range = rangeOf(image, instance);
   mendModality(image, instance);
   const name = String(listOf(instance.VOILUTFunction)[0] ?? '').trim().toUpperCase();
   image.voiLUTFunction = FUNCTIONS.includes(name) ? name : 'LINEAR';
   const least = image.voiLUTFunction === 'LINEAR' ? 1 : Number.MIN_VALUE;
   const widths = numbersOf(instance.WindowWidth);
   const own = numbersOf(instance.WindowCenter).map((centre, index) => [centre, widths[index]]).find(([centre, width]) => Number.isFinite(centre) && width >= least);
-  const all = window.cornerstone.utilities.windowLevel.toWindowLevel(image.minPixelValue, image.maxPixelValue);
+  const all = window.cornerstone.utilities.windowLevel.toWindowLevel(...(range ?? [image.minPixelValue, image.maxPixelValue]));
   [image.windowCenter, image.windowWidth] = own ?? [all.windowCenter, all.windowWidth];
   if (!own) image.voiLUTFunction = 'LINEAR';
   mendTable(image, instance);
@@ -114,21 +297,40 @@ function scaleOf(image) {
   };
 }
 
-/** A compressed stream may say another sign than the data set, which counts (PS3.5 A.4.4): the bits that are stored, with its sign. */
-function mendSign(image, instance) {
+/** The bits that are stored, with the sign of the data set: what stands beside them is an overlay, or nothing (PS3.5 8.1.1), and a compressed
+ *  stream may say another sign (A.4.4). */
+function mendBits(image, instance) {
+  const [bits, allocated, high] = [instance.BitsStored, instance.BitsAllocated, instance.HighBit ?? instance.BitsStored - 1].map(Number);
+  if (!(bits > 0 && bits <= allocated && allocated <= 16) || instance.Modality === 'RTDOSE') return;
+  const half = 2 ** (bits - 1);
   const signed = Number(instance.PixelRepresentation) === 1;
-  const { signed: decoded, bitsPerPixel } = image.imageFrame?.imageInfo ?? {};
-  if (typeof decoded !== 'boolean' || decoded === signed) return;
-  const [bits, allocated] = [Number(instance.BitsStored), Number(instance.BitsAllocated)];
+  const [least, most] = signed ? [-half, half - 1] : [0, 2 * half - 1];
+  const shift = high + 1 - bits;
   const { stored, rescaled } = scaleOf(image);
-  const values = Array.from(image.voxelManager.getScalarData(), stored);
-  const kept = bitsPerPixel > bits && values.some(value => value >> bits) ? allocated : bits;
-  const half = 2 ** (kept - 1);
+  const ends = [image.minPixelValue, image.maxPixelValue].map(stored);
+  if (!shift && ends.every(value => value >= least && value <= most)) return;
   const of = value => {
-    const low = ((value % (2 * half)) + 2 * half) % (2 * half);
-    return signed && low >= half ? low - 2 * half : low;
+    const low = (value >> shift) & (2 * half - 1);
+    return rescaled(signed && low >= half ? low - 2 * half : low);
   };
-  replacePixels(image, typed(values.map(value => rescaled(of(value)))));
+  replacePixels(image, typed(Array.from(image.voxelManager.getScalarData(), value => of(stored(value)))));
+}
+
+/** The least and the most value beside those that only fill the image up to a rectangle (PS3.3 C.7.5.1.1.2); null where none does. */
+function rangeOf(image, instance) {
+  const limits = numbersOf([instance.PixelPaddingValue ?? [], instance.PixelPaddingRangeLimit ?? []].flat());
+  if (!limits.length || limits.some(Number.isNaN) || listOf(instance.ModalityLUTSequence).length) return null;
+  const { stored } = scaleOf(image);
+  const signed = Number(instance.PixelRepresentation) === 1;
+  const [first, last] = [Math.min, Math.max].map(end => end(...limits.map(value => (signed && value >= 0x8000 ? value - 0x10000 : value))));
+  let [least, most] = [Infinity, -Infinity];
+  for (const value of image.voxelManager.getScalarData()) {
+    const before = stored(value);
+    if (before >= first && before <= last) continue;
+    if (value < least) least = value;
+    if (value > most) most = value;
+  }
+  return least <= most ? [least, most] : null;
 }
 
 /** OHIF reads Rescale Slope and Intercept alone (PS3.3 C.11.1). */

@@ -26,9 +26,9 @@ def of_palette(opened: OpenInstance, cells: Any) -> Any:
 
 
 def of_samples(cells: Any, photometric: str, layout: Layout) -> Any:
-    """RGB of cells of three samples, which have no sign, whatever the data set says (PS3.3 A.6.5, A.8.5, …: "shall be 0000H").
+    """RGB of cells of three samples. Raises Unrenderable.
 
-    Raises Unrenderable.
+    Colour has no sign, whatever its data set says: no image's definition in PS3.3 lets Pixel Representation be 1 there.
     """
     stored = stored_values(cells, layout._replace(signed=False))
     if photometric in ("YBR_FULL", "YBR_PARTIAL"):

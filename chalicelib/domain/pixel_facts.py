@@ -8,7 +8,7 @@ from typing import Any
 
 from chalicelib.domain.json_object import JsonObject
 
-DECODER = "3"
+DECODER = "4"
 """What pictures and decoded frames that are kept are named by, too: another one when the function that decodes pixels makes
 something else of the same object than before, so that a picture of an older release is never served."""
 

@@ -28,12 +28,14 @@ SPECS = (
     Spec(window=(600, 900, "LINEAR_EXACT"), signed=True),
     Spec(photometric="RGB", allocated=8, stored=8, high_bit=7, planar=1, syntax=ExplicitVRBigEndian),
     Spec(photometric="RGB", allocated=16, stored=10, high_bit=9),
+    Spec(photometric="RGB", allocated=8, stored=8, high_bit=7, signed=True),
     Spec(allocated=32, stored=30, high_bit=29),
 )
 
 MADE = {
     "2": "86c5a593a43b1d63446e0234da9a1023f13f56c77ac2bcaa9bd82462998284de",
     "3": "86c5a593a43b1d63446e0234da9a1023f13f56c77ac2bcaa9bd82462998284de",
+    "4": "f0b1dd226e24b7b47c9554f813107daf419cc0c9778c82136b0c1bbbe446f331",
 }
 """Decoder version → digest of what it makes of these images. A new version gets a line of its own here."""
 

@@ -104,7 +104,9 @@ METRICS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "forwarder_clock_skew_seconds": ("gauge", "The archive's clock less ours", ("line", "skew_seconds")),
     "forwarder_disk_free_bytes": ("gauge", "Free space of the spool's disk", ("disk", "free_bytes")),
     "forwarder_disk_low": ("gauge", "1 if senders are refused for lack of space", ("disk", "low")),
-    "forwarder_certificate_days": ("gauge", "Days until the first certificate ends", ("certificate_days",)),
+    "forwarder_certificate_days": (
+        "gauge", "Days until the first certificate ends, of TLS or of the AWS credentials", ("certificate_days",),
+    ),
 }  # fmt: skip
 
 

@@ -57,6 +57,10 @@ BASIS = {
 CONCERNS = {
     MergeConcern.ANOTHERS: N_("Under the two numbers somebody else is named, too, with another birth date: is it one person?"),
     MergeConcern.PROPOSED: N_("Numbers that are linked to the one given up are proposed for the one that stays."),
+    MergeConcern.OBJECTED: N_(
+        "Under the number given up there is an objection to all exams: the privacy office has to record it for the one that "
+        "stays, too, if it is to hold for whatever is joined to that."
+    ),
 }
 RULES = {
     "objection": N_("The patient objected."),

@@ -261,13 +261,16 @@ class Registration:
 
     def _look_at_merge(self, act: Act) -> None:
         """A merge takes effect whomever it is of; whether a person has to look at it is written down."""
-        number = self.ledger.stays(act)
         pair = act.number, act.subject
+        number = self.ledger.stays(act)
+        other = pair[0] if number == pair[1] else pair[1]
         persons = {person for each in pair for person in (*self._named_in_exams(act, each), self.ledger.registered(each))}
-        answer = self._call("GET", f"{_patient(number)}/links", act, None, (200, 404))
-        links = _object(answer).get("links", []) if answer.status == 200 else []
-        concerns = concerns_of(persons, links)
-        self.ledger.merged(number, pair[0] if number == pair[1] else pair[1], concerns)
+        listed = {}
+        for kind in ("links", "objections"):
+            answer = self._call("GET", f"{_patient(number)}/{kind}", act, None, (200, 404))
+            listed[kind] = _object(answer).get(kind, []) if answer.status == 200 else []
+        concerns = concerns_of(number, other, persons, listed["links"], listed["objections"])
+        self.ledger.merged(number, other, concerns)
         if concerns:
             log.warning("a merge was done at which a person has to look", act=act.seq, reasons=", ".join(concerns))
 

@@ -1,8 +1,9 @@
 """Merges that hold, and at which a person has to look all the same.
 
 The registration is the authority on its own numbers (IHE PIR: a merge is taken on), so a merge is never held. But a wrong one is
-how one person's films come to be shown as another's; and what was linked to the number given up is not linked to the one that
-stays before somebody confirms it. Both are told to whoever keeps the patients' numbers.
+how one person's films come to be shown as another's; what was linked to the number given up is not linked to the one that
+stays before somebody confirms it; and an objection under the one hides what lies under numbers that are linked to that one
+only. All this is told to whoever keeps the patients' numbers.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ class MergeConcern(StrEnum):
 
     ANOTHERS = "exams-of-another-person"
     PROPOSED = "numbers-proposed"
+    OBJECTED = "objection-under-other-number"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +41,21 @@ class Merge:
     since: float
 
 
-def concerns_of(persons: Collection[RegisteredPerson], links: Iterable[Mapping[str, Any]]) -> list[MergeConcern]:
-    """Why a person has to look at it: from all who are named under the two numbers, and the links of the one that stays."""
+def concerns_of(
+    number: str, other: str, persons: Collection[RegisteredPerson], links: Iterable[Mapping[str, Any]],
+    objections: Iterable[Mapping[str, Any]],
+) -> list[MergeConcern]:  # fmt: skip
+    """Why a person has to look at a merge of `other` into `number`: from all who are named under the two, and the links and
+    objections of the one that stays."""
     found = []
     pairs = itertools.combinations(sorted(set(persons), key=lambda person: (person.name, person.birth_date)), 2)
     if any(are_two(one.name, one.birth_date, other.name, other.birth_date) for one, other in pairs):
         found.append(MergeConcern.ANOTHERS)
     if _has_proposals(links):
         found.append(MergeConcern.PROPOSED)
+    to_all = {said.get("patient", {}).get("id") for said in objections if said.get("study_instance_uid") is None}
+    if other in to_all and number not in to_all:
+        found.append(MergeConcern.OBJECTED)
     return found
 
 

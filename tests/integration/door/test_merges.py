@@ -15,6 +15,7 @@ from tests.sharing.images import image
 SITE = '[hl7]\nallowed_addresses = ["127.0.0.1"]\npatient_authority = "SM"\n[hl7.adt]\nenabled = true\n'
 PILE = "Numeri uniti da guardare"
 ANOTHER, PROPOSED = "nominato anche qualcun altro", "sono proposti per quello che resta"
+OBJECTED, HINT = "opposizione a tutti gli esami", "la registri anche qui"
 
 
 @pytest.fixture
@@ -130,6 +131,31 @@ def test_what_was_linked_to_the_number_given_up_waits_to_be_confirmed_for_the_on
     assert staff.post(address[1], data={"act": "confirm-link", "link": form[1], "token": token(staff)}).ok
     assert not card(staff, number)
     assert patient.elsewhere in joined(registration, number)
+
+
+def test_an_objection_under_the_number_given_up_is_to_be_recorded_for_the_one_that_stays(registration: Doors, patient: Patient):
+    """Links are not followed further: of a third number it would hide nothing, and the page does not say that it does."""
+    number, other, third = patient.number, f"{patient.number}-0", f"{patient.number}-1"
+    client = registration.city.client(SAN_MATTEO)
+    patient.arrives()
+    for place, given_up in ((8, other), (9, third)):
+        registration.send(SAN_MATTEO, image(given_up, f"{patient.prior}.{place}"))
+    assert client.post(f"/patients/{other}/objections", json={}).status_code == 201
+    assert client.post(f"/patients/{third}/protections", json={"study_instance_uid": f"{patient.prior}.9"}).status_code == 201
+    tell(registration, "A40", number, third, "20261130120000")
+    wait_until(lambda: joined(registration, number) == [third])
+    tell(registration, "A40", number, other, "20261130120100")
+    staff = clerk(registration, "registry", "privacy")
+    shown = wait_until(lambda: card(staff, number))
+    assert OBJECTED in shown and other in shown and third not in shown
+    assert OBJECTED not in card(staff, other)
+    patient.transferred()
+    assert client.post(f"/patients/{other}/objections", json={}).status_code == 201
+    address = re.search(r'<a href="(/patients/[^"]+)"', shown)
+    assert address
+    assert HINT in staff.get(address[1]).text
+    assert staff.post(address[1], data={"act": "object", "study": "", "token": token(staff)}).ok
+    assert HINT not in staff.get(address[1]).text
 
 
 def test_a_merge_of_one_person_waits_for_nobody(registration: Doors, patient: Patient):

@@ -10,7 +10,7 @@ from chalicelib.api.responses import answer
 from chalicelib.dicomweb import representations
 from chalicelib.dicomweb.caching import NO_STORE
 from chalicelib.dicomweb.media_types import Selected
-from chalicelib.dicomweb.qido import SearchScope, parse_query
+from chalicelib.dicomweb.qido import DEFAULT_LIMIT, MAX_LIMIT, SearchScope, parse_query
 from chalicelib.dicomweb.search_attributes import Level
 from chalicelib.dicomweb.search_results import warning_header
 from chalicelib.domain.dicom_json import Attributes
@@ -37,7 +37,8 @@ def search_for_instances(service: Service, study: str | None = None, series: str
 def _search(service: Service, level: Level, scope: SearchScope) -> Response:
     call, table, reader = service.call, service.archive.table, service.reader
     selected = service.select(representations.SEARCH)
-    query = parse_query(level, call.query, scope)
+    # A viewer asks for an exam's series once, without a limit, and shows those that come as if there were no others.
+    query = parse_query(level, call.query, scope, DEFAULT_LIMIT if reader is None else MAX_LIMIT)
     if reader is None:
         page = search(table, call.caller, query, call.now)
     else:

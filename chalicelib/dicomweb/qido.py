@@ -127,11 +127,13 @@ def among_studies(query: Query, uids: frozenset[str]) -> Query | None:
     return replace(query, keys=(*(key for key in query.keys if key.path != path), key))
 
 
-def parse_query(level: Level, params: Sequence[tuple[str, str]], scope: SearchScope | None = None) -> Query:
+def parse_query(
+    level: Level, params: Sequence[tuple[str, str]], scope: SearchScope | None = None, limit: int = DEFAULT_LIMIT
+) -> Query:
     """The search that a query component asks for (PS3.18 8.3.4, 10.6.1.2).
 
-    `params`: names and values in the order given, percent-decoded, repeats included. Raises BadRequest,
-    which names the parameter and never repeats its value.
+    `params`: names and values in the order given, percent-decoded, repeats included. `limit`: how many results there are at the
+    most where they do not say. Raises BadRequest, which names the parameter and never repeats its value.
     """
     _check_encoding(params)
     if sum(name != "includefield" for name, _ in params) > MAX_PARAMETERS:
@@ -166,7 +168,7 @@ def parse_query(level: Level, params: Sequence[tuple[str, str]], scope: SearchSc
         included=frozenset(included | returned),
         include_all=include_all,
         fuzzy=flags["fuzzymatching"],
-        limit=min(_unsigned("limit", single.get("limit"), DEFAULT_LIMIT), MAX_LIMIT),
+        limit=min(_unsigned("limit", single.get("limit"), limit), MAX_LIMIT),
         offset=min(_unsigned("offset", single.get("offset"), 0), MAX_OFFSET),
         owner=single.get("owner") or None,
         warnings=tuple(dict.fromkeys(warnings)),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydicom.uid import generate_uid
+
 from tests.browser import drawn, hospital
 from tests.browser.hospital import Patient
 from tests.harness import RunningCity
@@ -27,6 +29,23 @@ def test_a_film_tells_its_view_spacing_and_window(city: RunningCity) -> None:
     assert (image["view"], image["laterality"], image["image_type"]) == ("PA", "R", ["ORIGINAL", "PRIMARY"])
     assert (image["spacing"], image["at_detector"], image["window"]) == ([0.3, 0.3], True, [2047.5, 3276.0])
     assert not {"fault", "position", "orientation", "frame"} & set(image)
+
+
+def test_a_viewer_that_asks_for_the_series_of_an_exam_hears_of_all(city: RunningCity) -> None:
+    patient, client, study = Patient(), city.client("maugeri"), generate_uid()
+    clips = []
+    for number in range(1, 103):
+        clip = hospital.image(patient, "maugeri", "CT_small.dcm", "20261129", "ECO CUORE", StudyInstanceUID=study)
+        clip.Modality, clip.SeriesNumber, clip.SeriesDescription = "US", number, f"CLIP {number}"
+        clips.append(clip)
+    for at in range(0, len(clips), 20):
+        hospital.send(client, *clips[at : at + 20])
+    hospital.wait_for_studies(city, patient, 1)
+    browser = Browser(city, str(hospital.link(city, patient={"id": patient.at["maugeri"]})["url"]))
+    found = browser.fetch(f"/dicomweb/studies/{study}/series").json()
+    assert {series["0020000E"]["Value"][0] for series in found} == {str(clip.SeriesInstanceUID) for clip in clips}
+    assert len(browser.fetch(f"/dicomweb/studies/{study}/series?limit=7").json()) == 7
+    assert len(client.get(f"/dicomweb/studies/{study}/series").json()) == 100
 
 
 def test_a_slice_tells_where_it_lies_and_a_broken_image_why_it_is_not_drawn(city: RunningCity) -> None:

@@ -97,7 +97,7 @@ def texts(language: str) -> dict[str, str]:
 
 
 def advise(reason: str | None) -> str:
-    """What to do about what was put aside for this reason, in English."""
+    """What to do about a trouble, or about what was put aside for this reason, in English."""
     return texts("en").get(f"advice.{reason}", texts("en")["advice.other"])
 
 

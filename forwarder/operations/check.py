@@ -205,7 +205,7 @@ def _disk(config: Config) -> Finding:
         return Finding(False, "disk", f"the spool “{folder}” cannot be written")
     disk = os.statvfs(folder)
     free = disk.f_bavail * disk.f_frsize // 1_000_000
-    return Finding(free >= config.spool.reserve_mb, "disk", f"{free} MB free, {config.spool.reserve_mb} in reserve")
+    return Finding(free >= config.spool.reserve_mb, "disk", f"{free} MB free, {config.spool.reserve_mb} in reserve ({folder})")
 
 
 def _certificate(what: str, path: Path) -> Finding:
@@ -213,7 +213,7 @@ def _certificate(what: str, path: Path) -> Finding:
         days = days_left(path)
     except ForwarderError as error:
         return Finding(False, what, str(error))
-    return Finding(days >= DAYS_WARNED, what, f"holds for {days} days")
+    return Finding(days >= DAYS_WARNED, what, f"holds for {days} days ({path})")
 
 
 def _firewall(config: Config, store: str) -> Iterator[Finding]:

@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from forwarder.alerts import explain, texts
+from forwarder.alerts import advise, explain, texts
 from forwarder.config import Config
 from forwarder.operations.snapshot import from_journal
 from forwarder.spool.journal import open_read_only
@@ -89,7 +89,7 @@ def view(now: dict[str, Any]) -> Group:
     if now["certificate_days"] is not None:
         counts.add_row("certificate", f"{now['certificate_days']} days")
     for trouble in now["troubles"]:
-        counts.add_row("trouble", f"[red]{escape(texts('en').get(f'trouble.{trouble}', trouble))}[/]")
+        counts.add_row("trouble", f"[red]{escape(texts('en').get(f'trouble.{trouble}', trouble))}[/] {escape(advise(trouble))}")
     return Group(head, counts)
 
 

@@ -64,7 +64,7 @@ function state() {
   if (!last) return [unread ? text("journal") : text("gone")];
   const again = ` (${text("again")} ${duration(last.line.again_in_seconds)})`;
   const where = last.line.host ? ` [${last.line.host}]` : "";
-  return last.troubles.map((slug) => text(`trouble.${slug}`) + (slug === last.line.trouble ? where + again : ""));
+  return last.troubles.map((slug) => `${text(`trouble.${slug}`)}${slug === last.line.trouble ? where + again : ""} ${advice(slug)}`);
 }
 
 function draw() {

@@ -25,6 +25,7 @@ from pynetdicom.sop_class import Verification
 
 from forwarder import build
 from forwarder.__main__ import main
+from forwarder.alerts import texts
 from forwarder.errors import SpoolError
 from forwarder.operations import metrics
 from forwarder.service import running
@@ -74,14 +75,19 @@ class TestPage:
 
 
 class TestStatus:
+    def shown(self, path: str, capsys) -> str:
+        assert main(["status", "--once", "--config", path]) == 0
+        told: str = capsys.readouterr().out
+        return told
+
     def test_running_and_stopped(self, archive: FakeArchive, tmp_path, capsys):
         place = hospital(tmp_path, archive.url)
         path = str(place.write_config())
         archive.before = lambda *_: Reply(503)
         with running(place.config()):
             store(place, [ct_slice(1)])
-            assert main(["status", "--once", "--config", path]) == 0
-            assert re.search(r"received\s+1\b", capsys.readouterr().out)
+            out = until(lambda: told if texts("en")["trouble.throttled"] in (told := self.shown(path, capsys)) else None)
+            assert re.search(r"received\s+1\b", out) and texts("en")["advice.throttled"] in out
         assert main(["status", "--json", "--config", path]) == 0
         now = json.loads(capsys.readouterr().out)
         conserved(now)
@@ -125,7 +131,8 @@ class TestCheck:
         place = hospital(tmp_path, archive.url)
         place.spool.mkdir()
         assert main(["check", "--config", str(place.write_config())]) == 1
-        assert re.search(r"^BAD +certificate, AWS: holds for 20 days", capsys.readouterr().out, re.MULTILINE)
+        out = capsys.readouterr().out
+        assert re.search(rf"^BAD +certificate, AWS: holds for 20 days \({re.escape(str(pair.certificate))}\)$", out, re.MULTILINE)
 
     def test_everything_wrong_is_named(self, archive: FakeArchive, tmp_path, capsys):
         archive.clock_ahead = 1200

@@ -61,10 +61,10 @@ class TestTexts:
         assert reasons == {*CAN_BE_THE_REASON, "other"}
 
     @pytest.mark.parametrize("language", ["it", "en"])
-    def test_for_each_reason_stands_what_to_do(self, language: str):
+    def test_for_each_reason_and_trouble_stands_what_to_do(self, language: str):
         keys = TEXTS[language]
         assert {key for key in keys if key.startswith("advice.")} == {
-            key.replace("reason.", "advice.") for key in keys if key.startswith("reason.")
+            f"advice.{key.partition('.')[2]}" for key in keys if key.startswith(("reason.", "trouble."))
         }
 
     @pytest.mark.parametrize("language", ["it", "en"])
@@ -186,6 +186,7 @@ class TestInTheBrowser:
         texts = TEXTS[language]
         for slug in CAN_BE_WRONG:
             expect(shown.locator("#line")).to_contain_text(texts[f"trouble.{slug}"])
+            expect(shown.locator("#line")).to_contain_text(texts[f"advice.{slug}"])
         for slug in CAN_BE_THE_REASON:
             expect(shown.locator("#aside")).to_contain_text(texts[f"reason.{slug}"])
             expect(shown.locator("#aside")).to_contain_text(texts[f"advice.{slug}"])

@@ -16,7 +16,7 @@ from pynetdicom import AE
 from forwarder.spool.journal import connect
 from forwarder.web.aside_page import SHOWN
 from tests.forwarder.images import ct_slice
-from tests.harness import wait_until
+from tests.harness import hospital_day, wait_until
 from tests.integration.door.doors import MAUGERI, MONDINO, SAN_MATTEO, Doors, Patient, Staff
 from tests.sharing.images import image
 
@@ -128,10 +128,11 @@ def test_a_number_that_registration_proposes_is_accepted_with_one_click(doors: D
         MAUGERI,
         '[hl7]\nallowed_addresses = ["127.0.0.1"]\npatient_authority = "MAUG"\n[hl7.adt]\nenabled = true\n',
     )
+    came = f"{hospital_day()}000000"  # a number is proposed for who came within three days
     try:
         message = [
-            "MSH|^~\\&|ADT|MAUG|CONTENITORE||20261130120000||ADT^A04^ADT_A01|C1|P|2.5.1||||||UNICODE UTF-8",
-            "EVN|A04|20261130120000",
+            f"MSH|^~\\&|ADT|MAUG|CONTENITORE||{came}||ADT^A04^ADT_A01|C1|P|2.5.1||||||UNICODE UTF-8",
+            f"EVN|A04|{came}",
             f"PID|1||{patient.elsewhere}^^^MAUG^PI||Bianchi^Ada||19600315|F",
             "PV1|1|O",
         ]

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code. Whatever goes wrong is one sentence on standard error, and code 2."""
     arguments = _parser().parse_args(argv)
+    if getattr(arguments, "config", None) == _installed_config():
+        _take_credentials_beside(arguments.config)
     try:
         code: int = arguments.command(arguments)
     except ForwarderError as error:
@@ -31,6 +33,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("forwarder: interrupted; run the same command again to go on where it stopped", file=sys.stderr)
         return 2
     return code
+
+
+def _installed_config() -> Path:
+    """The configuration that counts where none is named."""
+    return Path(os.environ.get("CONTENITORE_FORWARDER_CONFIG", "/etc/contenitore/forwarder.toml"))
+
+
+def _take_credentials_beside(config: Path) -> None:
+    """AWS's files as the service's unit names them, unless the environment of who calls names others."""
+    for name, file in (("AWS_CONFIG_FILE", "aws.ini"), ("AWS_SHARED_CREDENTIALS_FILE", "aws-credentials.ini")):
+        if os.access(config.parent / file, os.R_OK):
+            os.environ.setdefault(name, str(config.parent / file))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -124,7 +138,7 @@ def _with_archive(parser: argparse.ArgumentParser) -> None:
 
 
 def _with_config(parser: argparse.ArgumentParser, command: Callable[[argparse.Namespace], int]) -> None:
-    default = Path(os.environ.get("CONTENITORE_FORWARDER_CONFIG", "/etc/contenitore/forwarder.toml"))
+    default = _installed_config()
     parser.add_argument("--config", type=Path, default=default, metavar="FILE", help=f"default {default}")
     parser.set_defaults(command=command)
 

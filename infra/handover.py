@@ -155,7 +155,7 @@ def report(member: Membership, issued: x509.Certificate | None) -> str:
             "L'ospedale / the hospital:",
             f"  1. forwarder.toml, aws.ini, forwarder.pem → {PLACE} (forwarder.key è già lì / is there already)",
             "  2. firewall.txt",
-            "  3. contenitore-forwarder self-test --report self-test.txt",
+            "  3. runuser -u contenitore -- contenitore-forwarder self-test --report /tmp/self-test.txt",
             "  4. il PACS invia a / the PACS sends to:"
             f" {member.ae_titles[0] if member.ae_titles else 'CONTENITORE'}, porta / port 11112",
             "",

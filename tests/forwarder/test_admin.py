@@ -134,6 +134,27 @@ class TestCheck:
         out = capsys.readouterr().out
         assert re.search(rf"^BAD +certificate, AWS: holds for 20 days \({re.escape(str(pair.certificate))}\)$", out, re.MULTILINE)
 
+    @pytest.mark.parametrize("named", [False, True])
+    def test_credentials_beside_the_installed_configuration_are_those_of_the_service(
+        self, archive: FakeArchive, credentials: Path, tmp_path, monkeypatch, capsys, named: bool
+    ):
+        """Who is called at night types the command alone; the unit's environment is not theirs."""
+        place = hospital(tmp_path, archive.url)
+        place.spool.mkdir()
+        (credentials / "config").rename(tmp_path / "aws.ini")
+        (credentials / "credentials").rename(tmp_path / "aws-credentials.ini")
+        monkeypatch.setenv("HOME", str(tmp_path))
+        for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+            monkeypatch.delenv(name)
+        path = str(place.write_config())
+        if named:  # a configuration of one's own goes by one's own credentials
+            assert main(["check", "--config", path]) == 1
+            assert "answers signed calls" not in capsys.readouterr().out
+            return
+        monkeypatch.setenv("CONTENITORE_FORWARDER_CONFIG", path)
+        assert main(["check"]) == 0
+        assert "answers signed calls" in capsys.readouterr().out
+
     def test_everything_wrong_is_named(self, archive: FakeArchive, tmp_path, capsys):
         archive.clock_ahead = 1200
         authority = Authority(tmp_path / "tls")

@@ -57,7 +57,7 @@ def test_each_command_of_the_operator_and_its_options_are_explained(command: str
     assert set(re.findall(r"--[a-z-]+", row)) == known
 
 
-ON_ITS_MACHINE = "runuser -u contenitore -- env AWS_CONFIG_FILE=/etc/contenitore/aws.ini "
+ON_ITS_MACHINE = "runuser -u contenitore -- contenitore-forwarder "
 
 
 @pytest.mark.parametrize("page", ["onboarding", "first-deployment", "forwarder"])

@@ -300,7 +300,8 @@ def _report(endpoints: dict[str, Any], who: Hands, hospital: Hospital) -> None:
         console.print("     and the report of the chest film by HL7 (ORU^R01): AA, and it stands beside the images")
         return
     text = {"Content-Type": "text/plain; charset=utf-8"}
-    answer = who.call("POST", f"{path}?title=Referto%20RX%20torace", REPORTS[hospital.id], **text)
+    written = found[0][tags.StudyDate]["Value"][0]
+    answer = who.call("POST", f"{path}?title=Referto%20RX%20torace&date={written}", REPORTS[hospital.id], **text)
     if answer.status_code not in (200, 201):
         raise DemoFailed(f"sending a report from {hospital.id} answered {answer.status_code}")
     console.print("     and the report of the chest film")

@@ -19,6 +19,10 @@ def test_who_sees_endpoints_json_finds_the_whole_demo(tmp_path: Path) -> None:
         city = RunningCity(tmp_path, process)
         timeline = city.client("maugeri").get("/patients/MG-77120/timeline").json()
         assert [study["owner"] for study in timeline["studies"]] == ["maugeri", "san-matteo", "san-matteo", "san-matteo"]
+        reported = [study for study in timeline["studies"] if study["reports"]]
+        assert len(reported) == 2
+        written = [report["date"] for study in reported for report in study["reports"]]
+        assert written == [study["study_date"] for study in reported]
         assert f"{city.endpoints['viewer']}/#" in (tmp_path / "told").read_text()
         assert city.stop() == 0
     finally:

@@ -338,10 +338,10 @@ class MailConfig:
     username: str = option("", "Account at the server; empty: none.")
     password_file: str = option("", "File with its password.")
     sender: str = option("", "Address from which it comes.", mail_address)
-    registry: list[str] = option([], "Who hears of transfers to accept and of numbers that are proposed.", mail_address)
+    registry: list[str] = option([], "Who hears of transfers to accept, of proposed numbers and of merges.", mail_address)
     radiology: list[str] = option([], "Who hears of what radiology has to do; today nothing.", mail_address)
     privacy: list[str] = option([], "Who hears of emergencies to review.", mail_address)
-    admin: list[str] = option([], "Who hears of what was put aside or is to be recalled.", mail_address)
+    admin: list[str] = option([], "Who hears of what was put aside, of ADT to decide on, and of recalls.", mail_address)
     after_minutes: int = option(10, "What is done within so many minutes is not written of.", between(0, 10_080))
 
 

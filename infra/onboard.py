@@ -388,7 +388,7 @@ def _check_account(account: str, city: dict[str, str], stack: str) -> None:
         return
     raise UnusableOption(
         f"--role-arn is of the AWS account {account}, and the API lets no role of that account in: its calls would all be "
-        f"refused (403). Who deploys the city names the account first (docs/deploy.md, 4):\n"
+        f"refused (403). Who deploys the city names the account first (docs/own-account.md, 2):\n"
         f"  aws cloudformation deploy --stack-name {stack} --template-file build/packaged.json --s3-bucket ARTIFACTS "
         f"--capabilities CAPABILITY_NAMED_IAM CAPABILITY_AUTO_EXPAND "
         f"--parameter-overrides MemberAccounts={','.join(filter(None, (named, account)))}"

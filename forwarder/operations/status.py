@@ -59,6 +59,8 @@ def age(seconds: float | None) -> str:
 def view(now: dict[str, Any]) -> Group:
     """The state, drawn."""
     counts = Table(box=None, pad_edge=False, show_header=False)
+    for trouble in now.get("troubles", ()):
+        counts.add_row("trouble", f"[red]{escape(texts('en').get(f'trouble.{trouble}', trouble))}[/] {escape(advise(trouble))}")
     for name in ("received", "indexed", "rejected", "waiting"):
         counts.add_row(name, f"[bold]{now[name]}[/]")
     counts.add_row("", f"received = indexed + rejected + waiting; of these {now['at_archive']} await a verdict")
@@ -73,7 +75,7 @@ def view(now: dict[str, Any]) -> Group:
     for name, number in now.get("issuer_names", {}).items():
         counts.add_row("apart", escape(f"{number} × Issuer of Patient ID {name}: not registered as ours"))
     for reason, number in now["aside"].items():
-        counts.add_row("aside", escape(f"{number} × {explain(reason)}"))
+        counts.add_row("aside", escape(f"{number} × {explain(reason)}. {advise(reason)}"))
     head = Text(f"{now['ae_title']}  ", style="bold")
     if not now["running"]:
         return Group(head.append("not running", style="bold red"), counts)
@@ -88,8 +90,6 @@ def view(now: dict[str, Any]) -> Group:
     counts.add_row("disk", f"{size(disk['free_bytes'])} free")
     if now["certificate_days"] is not None:
         counts.add_row("certificate", f"{now['certificate_days']} days")
-    for trouble in now["troubles"]:
-        counts.add_row("trouble", f"[red]{escape(texts('en').get(f'trouble.{trouble}', trouble))}[/] {escape(advise(trouble))}")
     return Group(head, counts)
 
 

@@ -93,6 +93,18 @@ class TestStatus:
         conserved(now)
         assert (now["running"], now["waiting"]) == (False, 1)
 
+    def test_what_is_wrong_stands_first_and_what_was_put_aside_with_what_to_do(self, archive: FakeArchive, tmp_path, capsys):
+        archive.verdict = lambda sha256, body: ("rejected", "truncated")
+        place = hospital(tmp_path, archive.url)
+        path = str(place.write_config())
+        with running(place.config()):
+            store(place, [ct_slice(1)])
+            until(lambda: place.settled(1))
+            out = " ".join(self.shown(path, capsys).split())
+        said = [texts("en")[key] for key in ("trouble.many-aside", "advice.many-aside", "reason.truncated", "advice.truncated")]
+        places = [out.find(text) for text in said]
+        assert places == sorted(places) and places[0] > 0
+
     def test_without_a_spool_it_says_so(self, archive: FakeArchive, tmp_path, capsys):
         place = hospital(tmp_path, archive.url)
         assert main(["status", "--once", "--config", str(place.write_config())]) == 2

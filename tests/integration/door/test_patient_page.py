@@ -145,6 +145,8 @@ def test_numbers_are_confirmed_with_their_evidence_and_undone(doors: Doors, pati
     patient.arrives()
     other = f"{patient.number}-BIS"
     doors.send(SAN_MATTEO, image(other, f"{patient.prior}.8"))
+    archive = doors.city.client(SAN_MATTEO)  # which proposes a number in its own time, and the page is no live one
+    wait_until(lambda: other in archive.get(f"/patients/{patient.number}/links").text)
     page = page_of(SAN_MATTEO, "registry", number=patient.number)
     section = page.get_by_role("region", name="Numeri dello stesso paziente")
     card = section.get_by_role("listitem").filter(has=page.get_by_role("heading", name=other))

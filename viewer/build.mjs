@@ -48,7 +48,7 @@ async function minify(path) {
 // What a comparison loads of OHIF, beside its main bundle, in five waves one after the other: announced in its index, so that all are
 // on their way at once. By webpack's numbers, which are this package's.
 const STARTS = [100, 1180, 1483, 1673, 2623, 2779, 3500, 3760, 4683, 5406, 5696, 6489, 6495, 6749, 6938, 7248, 7499, 781, 8478, 89, 9116, 9290, 9383, 9415, 8492];
-const OURS = ['in-ohif', 'levels', 'looks', 'measurements', 'mended', 'session', 'text', 'dom'];
+const OURS = ['codestream', 'in-ohif', 'levels', 'looks', 'measurements', 'mended', 'session', 'text', 'dom'];
 
 function announceChunks(folder) {
   const names = readdirSync(folder);

@@ -119,9 +119,9 @@ def renamed(stream: bytes, names: bytes) -> bytes:
             return bare + stream[at:]
 
 
-def turned(stream: bytes) -> bytes:
-    """A JPEG whose Exif says that it lies on its side."""
-    exif = b"Exif\0\0II*\0" + struct.pack("<IHHHIHHI", 8, 1, 0x0112, 3, 1, 6, 0, 0)
+def turned(stream: bytes, first: int = 8) -> bytes:
+    """A JPEG whose Exif says that it lies on its side; where it says it, unless `first` leads elsewhere."""
+    exif = b"Exif\0\0II*\0" + struct.pack("<IHHHIHHI", first, 1, 0x0112, 3, 1, 6, 0, 0)
     return stream[:2] + b"\xff\xe1" + struct.pack(">H", 2 + len(exif)) + exif + stream[2:]
 
 
@@ -163,6 +163,8 @@ def kinds() -> Iterator[tuple[str, Kind]]:
     yield "YBR by Adobe's mark", Kind(image("RGB", syntax=JPEGExtended12Bit, stream=adobe(jpeg(SCENE), 1)), SCENE)
     yield "YBR without a word", Kind(image("YBR_FULL", syntax=JPEGBaseline8Bit, stream=without_marks(jpeg(SCENE))), SCENE)
     yield "on its side by Exif", Kind(image("YBR_FULL", syntax=JPEGBaseline8Bit, stream=turned(jpeg(SCENE))), None)
+    nowhere = turned(jpeg(SCENE), 0xFFFF0000)
+    yield "an Exif that leads nowhere", Kind(image("RGB", syntax=JPEGExtended12Bit, stream=nowhere), SCENE)
     yield "a palette without red", Kind(palette(GREENS * 257), GREENS[INDEX].astype(np.uint8))
     yield "a dark palette", Kind(palette(GREENS * 60), (GREENS[INDEX] * 60 / 257).astype(np.uint8))
     yield "bits above", Kind(grey(GREY | DIRT, **WINDOW), SHOWN)

@@ -3,6 +3,8 @@
 // OHIF's own files stay as they are: a metadata provider stands before its own, each image is looked at when it has come, and
 // functions of cornerstone's stack viewport are surrounded. As the archive draws an image for the page (`pixels/`), it is drawn here.
 
+import { saysOf } from './codestream.js';
+
 const FUNCTIONS = ['LINEAR', 'LINEAR_EXACT', 'SIGMOID'];
 const MOST_POINTS = 1024;
 /** How an instance can be stored so that OHIF reads it: not deflated as a whole, and with a decoder; or a video, which others show. */
@@ -134,7 +136,7 @@ function mendColour(image, instance) {
   const kind = samplesOf(image, instance, syntax);
   const came = image.voxelManager.getScalarData();
   let values = came instanceof Int8Array ? new Uint8Array(came.buffer, came.byteOffset, came.length) : came;
-  const arePlanes = NATIVE.test(syntax) ? Number(instance.PlanarConfiguration) === 1 : JPEG_LS.test(syntax) && streamOf(image).planes;
+  const arePlanes = NATIVE.test(syntax) ? Number(instance.PlanarConfiguration) === 1 : JPEG_LS.test(syntax) && saysOf(bytesOf(image)).planes;
   if (NATIVE.test(syntax) && SHARED.includes(instance.PhotometricInterpretation) && came.length < 3 * count) values = unshared(came, count);
   else if (arePlanes) values = together(values, count);
   else if (came.length > 3 * count) values = values.subarray(0, 3 * count);
@@ -148,8 +150,8 @@ function mendColour(image, instance) {
 }
 
 /** Whether the numbers in a palette have others beside them, which OHIF takes for part of them. */
-function hasBitsAbove({ imageId, data }, { BitsStored: stored, BitsAllocated: allocated }) {
-  const bytes = Number(stored) < Number(allocated) ? bytesOf(imageId, data) : null;
+function hasBitsAbove(image, { BitsStored: stored, BitsAllocated: allocated }) {
+  const bytes = Number(stored) < Number(allocated) ? bytesOf(image) : null;
   const width = Number(allocated) / 8;
   for (let at = 0; bytes && at + width <= bytes.byteLength; at += width) if ((width === 1 ? bytes.getUint8(at) : bytes.getUint16(at, true)) >> stored) return true;
   return false;
@@ -159,79 +161,21 @@ function hasBitsAbove({ imageId, data }, { BitsStored: stored, BitsAllocated: al
  *  stream says of itself goes before what the data set says (`chalicelib/dicom/codestream.py`). */
 function samplesOf(image, { PhotometricInterpretation: said }, syntax) {
   const kind = ['RGB', 'YBR_RCT', 'YBR_ICT'].includes(said) ? 'RGB' : said === 'YBR_PARTIAL_422' ? 'YBR_PARTIAL' : 'YBR';
-  if (JPEG_2000.test(syntax)) return streamOf(image).transformed ? 'RGB' : kind;
+  if (JPEG_2000.test(syntax)) return saysOf(bytesOf(image)).transformed ? 'RGB' : kind;
   if (!JPEG.test(syntax)) return kind;
-  const { rgb, adobe, turned } = streamOf(image);
+  const { rgb, adobe, turned } = saysOf(bytesOf(image));
   if (syntax === JPEG_BASELINE) return turned || (rgb === null && kind === 'RGB') ? null : 'RGB';
   if (syntax === JPEG_EXTENDED && adobe === 1) return 'RGB';
   return rgb ?? kind === 'RGB' ? 'RGB' : 'YBR';
 }
 
 /** The pixels of an image as they are stored, compressed or not, for all frames where they are not; null where they are not at hand. */
-function bytesOf(imageId, data) {
+function bytesOf({ imageId, data }) {
   const frame = Number(/[?&]frame=(\d+)/.exec(imageId)?.[1] ?? 1);
   let part = listOf(data?.PixelData)[frame - 1];
   while (Array.isArray(part)) [part] = part;
   if (part instanceof ArrayBuffer) return new DataView(part);
   return part?.buffer ? new DataView(part.buffer, part.byteOffset, part.byteLength) : null;
-}
-
-/** What the compressed stream of an image says: whether it is `rgb` (null: it does not say), by which `adobe` transform, `turned` by Exif, one
- *  colour after the other in `planes`, `transformed` by JPEG 2000's own. */
-function streamOf({ imageId, data }) {
-  const bytes = bytesOf(imageId, data);
-  const found = { rgb: null, adobe: null, turned: false, planes: false, transformed: false };
-  try {
-    if (bytes?.getUint16(0) === 0xffd8) readJpeg(bytes, found);
-    else if (bytes) readJpeg2000(bytes, found);
-  } catch (error) {
-    if (!(error instanceof RangeError)) throw error; // it ends in the middle
-  }
-  return found;
-}
-
-/** ISO/IEC 10918-1 B.2, JFIF, and Adobe's APP14. */
-function readJpeg(bytes, found) {
-  let jfif = false;
-  for (let at = 2; bytes.getUint8(at) === 0xff; ) {
-    const marker = bytes.getUint8(at + 1);
-    if (marker === 0xff || marker === 1 || (marker >= 0xd0 && marker <= 0xd8)) {
-      at += marker === 0xff ? 1 : 2;
-      continue;
-    }
-    if (marker === 0xda) found.planes = bytes.getUint8(at + 4) === 1;
-    if (marker === 0xda || marker === 0xd9) return;
-    const length = bytes.getUint16(at + 2);
-    if (marker === 0xe0 && bytes.getUint32(at + 4) === 0x4a464946) jfif = true;
-    else if (marker === 0xee && length >= 14 && bytes.getUint32(at + 4) === 0x41646f62) found.adobe = bytes.getUint8(at + 15);
-    else if (marker === 0xe1 && bytes.getUint32(at + 4) === 0x45786966) found.turned ||= isTurned(bytes, at + 10);
-    else if (marker >= 0xc0 && marker <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(marker)) {
-      const components = [0, 1, 2].map(index => at + 10 + 3 * index);
-      const isLossless = [0xc3, 0xc7, 0xcb, 0xcf].includes(marker);
-      const isShared = new Set(components.map(place => bytes.getUint8(place + 1))).size > 1;
-      if (found.adobe !== null) found.rgb = found.adobe === 0;
-      else if (!isLossless && (jfif || isShared)) found.rgb = false;
-      else if (String.fromCharCode(...components.map(place => bytes.getUint8(place))) === 'RGB') found.rgb = true;
-    }
-    at += 2 + length;
-  }
-}
-
-/** Whether Exif says that the picture lies otherwise, of which DICOM knows nothing, and a browser does what it says. */
-function isTurned(bytes, start) {
-  const little = bytes.getUint16(start) === 0x4949;
-  const first = start + bytes.getUint32(start + 4, little);
-  const entries = Array.from({ length: bytes.getUint16(first, little) }, (_, index) => first + 2 + 12 * index);
-  return entries.some(at => bytes.getUint16(at, little) === 0x0112 && bytes.getUint16(at + 8, little) > 1);
-}
-
-/** ISO/IEC 15444-1 A.6.1: whether its samples went through the multiple component transformation. */
-function readJpeg2000(bytes, found) {
-  let at = 0;
-  while (bytes.getUint32(at) !== 0xff4fff51) at += 1; // behind the boxes of a JP2 file
-  for (at += 2; bytes.getUint8(at) === 0xff && ![0x90, 0x93].includes(bytes.getUint8(at + 1)); at += 2 + bytes.getUint16(at + 2)) {
-    if (bytes.getUint8(at + 1) === 0x52) found.transformed = bytes.getUint8(at + 8) === 1;
-  }
 }
 
 /** Luminance of two pixels, then the colour that they share: three samples each. */

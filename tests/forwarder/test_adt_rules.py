@@ -26,6 +26,7 @@ from forwarder.hl7.adt import reconciling, standing
 from forwarder.hl7.adt.acts import ActKind, ActState
 from forwarder.hl7.adt.event import AdtEvent, RegisteredPerson
 from forwarder.hl7.adt.ledger import RegistrationLedger
+from forwarder.hl7.adt.merges import MergeConcern, concerns_of
 from forwarder.hl7.adt.rules import Encounter, Incoming, Terms, judge, plan
 from forwarder.hl7.moments import HOSPITAL_TIME, at_the_hospital
 from forwarder.spool.journal import Journal
@@ -546,3 +547,9 @@ def test_what_a_person_has_done_by_nobody_is_not_wanted_again_until_it_was_cance
         for place, trigger in ((2, cancels), (3, does)):
             ledger.take_in([told(trigger, place)])
         assert acts() == ["dropped", "waiting"]
+
+
+def test_a_merge_under_very_many_names_is_for_a_person_to_look_at_and_takes_no_time() -> None:
+    names = {RegisteredPerson(f"Bianchi^{number}", "19600315") for number in range(20_000)}
+    assert concerns_of("1", "2", set(list(names)[:100]), [], []) == []
+    assert concerns_of("1", "2", names, [], []) == [MergeConcern.ANOTHERS]

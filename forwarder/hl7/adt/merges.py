@@ -22,6 +22,9 @@ from forwarder.stand_in import are_two
 BEYOND = "linked-to-own-number"
 """What speaks, at the archive, for a number that another number of this hospital is linked to."""
 
+MOST_NAMED = 100
+"""Who is named in more ways than these is not held against each other any more: a person looks."""
+
 
 class MergeConcern(StrEnum):
     """Why a person has to look at a merge."""
@@ -48,8 +51,10 @@ def concerns_of(
     """Why a person has to look at a merge of `other` into `number`: from all who are named under the two, and the links and
     objections of the one that stays."""
     found = []
-    pairs = itertools.combinations(sorted(set(persons), key=lambda person: (person.name, person.birth_date)), 2)
-    if any(are_two(one.name, one.birth_date, other.name, other.birth_date) for one, other in pairs):
+    if len(persons) > MOST_NAMED or any(
+        are_two(first.name, first.birth_date, second.name, second.birth_date)
+        for first, second in itertools.combinations(persons, 2)
+    ):
         found.append(MergeConcern.ANOTHERS)
     if _has_proposals(links):
         found.append(MergeConcern.PROPOSED)

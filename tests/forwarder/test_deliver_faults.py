@@ -69,9 +69,12 @@ def doomed(case: Case, step: str) -> Iterator[subprocess.Popen[bytes]]:
         dying.wait()
 
 
-def test_death_right_after_each_step_loses_and_doubles_nothing(city: RunningCity, tmp_path: Path) -> None:
+def test_death_right_after_each_step_loses_and_doubles_nothing(
+    city: RunningCity, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One death after the other: each forwarder finds what the one before left, and another patient's study, and dies a step
-    further on."""
+    further on. An answer that a busy PACS gives too late is waited for ten minutes; here not."""
+    monkeypatch.setattr(engine, "COMMITMENT_WAIT", 15.0)
     with running_pacs(commits="same") as pacs, a_case(city, tmp_path, pacs, pacs__associations=1) as case:
         films: list[Dataset] = []
         for step in STEPS:

@@ -375,6 +375,7 @@ def test_the_other_keys_of_window_and_zoom_do_what_they_say(page: Page) -> None:
     for side in SIDES:
         wait_until(lambda side=side: middle(page, side).mean() < grey.mean() - 10)
     page.keyboard.press("0")
+    expect(page.locator(".pane.left .caption")).to_contain_text("finestra propria")
     wait_until(lambda: abs(middle(page, "left").mean() - grey.mean()) < 2)
     for key, harder in (("<", True), (">", False)):
         for _ in range(4):
@@ -400,6 +401,35 @@ def test_the_other_keys_of_window_and_zoom_do_what_they_say(page: Page) -> None:
     page.mouse.up()
     wait_until(lambda: middle(page, "right").mean() < grey.mean() - 10)
     assert film(page, "left") == box  # the window, not the place
+
+
+@pytest.mark.parametrize("answered", [False, True])
+def test_a_window_whose_picture_does_not_come_does_not_hold_up_the_one_that_is_wished_after_it(
+    open_page: Open, course: Course, answered: bool
+) -> None:
+    page, problems = open_page(course.url)
+    problems.expect("503")
+    for side in SIDES:
+        expect(page.locator(f".pane.{side} .film img").first).to_be_visible()
+    grey = middle(page, "left")
+    asked: list[str] = []
+
+    def answer(route: Route) -> None:
+        asked.append(route.request.url)
+        if answered:
+            route.fulfill(status=503, body="")
+
+    page.route(re.compile(r"/rendered\?.*window=\d"), answer)
+    page.keyboard.press(">")
+    wait_until(lambda: page.title() and len(asked) >= 2)
+    if answered:  # said, with a button, instead of another picture than the one that was asked for
+        for side in SIDES:
+            expect(page.locator(f".pane.{side} .picture")).to_contain_text("Anteprima non disponibile")
+    page.keyboard.press("0")
+    wait_until(lambda: page.locator(".pane .picture[aria-busy]").count() == 0)
+    for side in SIDES:
+        expect(page.locator(f".pane.{side} .film img").first).to_be_visible()
+    wait_until(lambda: abs(middle(page, "left").mean() - grey.mean()) < 2)
 
 
 def test_with_shift_a_drag_moves_the_comparison_alone_so_that_it_lies_on_the_other(page: Page) -> None:

@@ -12,6 +12,9 @@ const KEPT = 64;
 const AGAIN_AFTER = 1500;
 const DETAIL_AFTER = 120;
 
+/** Milliseconds that an image may be on its way while another one is wished in its place. */
+const OVERTAKEN_AFTER = 2000;
+
 /** Images looked at last, of whatever exam, by address. */
 const kept = new Map();
 
@@ -82,9 +85,13 @@ export class Picture {
     const other = look.window !== this.look.window;
     this.look = look;
     this.#layOut();
-    if (!other || !this.wish || this.wish.failed) return;
-    if (this.wish === this.shown) this.show(this.wish.place, this.wish.at, this.wish.exam);
-    else this.wish.changed = true; // drawn once the one on its way is there, so that a drag is seen while it goes on
+    const { wish } = this;
+    if (!other || !wish) return;
+    const anew = () => this.show(wish.place, wish.at, wish.exam);
+    if (wish === this.shown || wish.failed) return anew();
+    if (wish.changed) return;
+    wish.changed = true; // drawn once the one on its way is there, so that a drag is seen while it goes on
+    setTimeout(() => wish === this.wish && wish !== this.shown && this.root.isConnected && anew(), OVERTAKEN_AFTER);
   }
 
   /** Draw it so many times larger than it fits, for one scale in millimetres; turned by degrees, to lie on another one, which is said
@@ -172,6 +179,7 @@ export class Picture {
   #here(wish) {
     const news = this.shown?.at !== wish.at || this.shown.place !== wish.place;
     this.shown = wish;
+    wish.exam.tried.delete(wish.at);
     this.#rest();
     this.#put(wish);
     if (news) this.onshown(wish.at);

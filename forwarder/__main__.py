@@ -280,6 +280,7 @@ def _recalls(arguments: argparse.Namespace) -> int:
 def _deliveries(arguments: argparse.Namespace) -> int:
     from dataclasses import asdict
 
+    from forwarder.alerts import advise_on_delivery, texts, why_not_delivered
     from forwarder.operations import admin
 
     patients, numberless = admin.deliveries(_spool(arguments))
@@ -298,6 +299,9 @@ def _deliveries(arguments: argparse.Namespace) -> int:
         word = "accepted" if transfer.accepted else "not accepted yet"
         proposed = f"; the PACS has {transfer.proposal} ({transfer.evidence})" if transfer.proposal else ""
         print(f"{transfer.transfer:20} {word}, no number of ours is known{proposed}")
+    words = texts("en")
+    for reason in sorted({reason for patient in patients for reason in patient.reasons}):
+        print(f"{reason}: {why_not_delivered(reason, words)}\n    {advise_on_delivery(reason, words)}")
     return 0
 
 

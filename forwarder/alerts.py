@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from enum import StrEnum
 from functools import cache
 from importlib import resources
@@ -107,3 +108,21 @@ def explain(reason: str | None) -> str:
         return ""
     meaning = texts("en").get(f"reason.{reason}")
     return f"{reason} ({meaning})" if meaning else reason
+
+
+def why_not_delivered(reason: str, words: Mapping[str, str]) -> str:
+    """Why an exam or an image is not in the PACS, or should not be, in the words of a language; the slug where it has none."""
+    kind, status = _delivery_kind(reason)
+    return " ".join(filter(None, (words.get(f"deliver.{kind}", kind), status.upper())))
+
+
+def advise_on_delivery(reason: str, words: Mapping[str, str]) -> str:
+    """What to do about that; where the line to the archive holds it up, what is to be done about the line."""
+    kind, _ = _delivery_kind(reason)
+    return words.get(f"advice.deliver.{kind}") or words.get(f"advice.{kind}", words["advice.other"])
+
+
+def _delivery_kind(reason: str) -> tuple[str, str]:
+    """A reason without the status of the PACS's that may stand behind it, and that status."""
+    before, kind, status = reason.partition("pacs-status-")
+    return (kind[:-1], status) if kind and not before else (reason, "")

@@ -172,11 +172,18 @@ function drawAdt(adt) {
   table("adt_unreadable", [text("seen"), text("adt_event"), text("who"), text("why")], unreadable, text("adt_all_read"));
 }
 
+// Why something is not in the PACS, or should not be: a status of the PACS's is part of its slug.
+const STATUS = /^(pacs-status)-(.+)$/;
+const why = (slug) => {
+  const [, kind, status] = STATUS.exec(slug) || [null, slug, ""];
+  return [text(`deliver.${kind}`) || kind, status.toUpperCase()].filter(Boolean).join(" ");
+};
+const whatThen = (slug) => text(`advice.deliver.${slug.replace(STATUS, "$1")}`) || advice(slug);
+
 // What was brought into the PACS, patient by patient: under names that stand for nobody.
 function deliveries(deliver) {
   element("deliver").hidden = !deliver.enabled;
   if (!deliver.enabled) return;
-  const why = (slug) => text(`deliver.${slug}`) || slug;
   list(element("deliver_counts"), [
     [text("deliver_announced"), number(deliver.announced)],
     [text("deliver_delivered"), number(deliver.delivered)],
@@ -188,9 +195,10 @@ function deliveries(deliver) {
     [text("deliver_proposed"), number(deliver.numbers_proposed)],
   ], true);
   const reasons = [...Object.entries(deliver.waiting_for), ...Object.entries(deliver.aside_reasons)];
-  table("deliver_why", [text("times"), text("why")], reasons.map(([slug, count]) => [number(count), why(slug)]), text("deliver_nothing"));
-  const recalls = Object.entries(deliver.recalls).map(([slug, count]) => [number(count), why(slug)]);
-  table("deliver_recalls", [text("times"), text("deliver_recall")], recalls, text("deliver_no_recalls"));
+  const row = ([slug, count]) => [number(count), why(slug), whatThen(slug)];
+  table("deliver_why", [text("times"), text("why"), text("todo")], reasons.map(row), text("deliver_nothing"));
+  const recalls = Object.entries(deliver.recalls).map(row);
+  table("deliver_recalls", [text("times"), text("deliver_recall"), text("todo")], recalls, text("deliver_no_recalls"));
   const open = deliver.patients.filter((patient) => patient.missing || patient.aside);
   const rows = open.map((patient) => [
     patient.patient, `${number(patient.delivered + patient.there)} / ${number(patient.announced + patient.missing - patient.waiting)}`,

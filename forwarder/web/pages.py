@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gettext
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import datetime
 from functools import cache
@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from forwarder.alerts import LANGUAGES, texts
+from forwarder.alerts import LANGUAGES, advise_on_delivery, texts, why_not_delivered
 from forwarder.errors import ArchiveError
 from forwarder.logs import log
 from forwarder.web.archive_as import ArchiveAs, ArchiveRefusalError, CityNames
@@ -81,7 +81,8 @@ def environment(language: str) -> Environment:
     made.install_gettext_translations(_texts(language), newstyle=True)  # type: ignore[attr-defined]
     made.filters |= {"day": day, "moment": moment, "person": person_name, "clock": clock, "lasting": lasting}
     made.filters["reason"] = lambda reason: in_language(reason, language)
-    made.filters["why"] = lambda reason: why(reason, texts(language))
+    made.filters["why"] = lambda reason: why_not_delivered(reason, texts(language))
+    made.filters["what_then"] = lambda reason: advise_on_delivery(reason, texts(language))
     return made
 
 
@@ -253,12 +254,6 @@ def in_language(reason: str, language: str) -> str:
     """The reason of a transfer; of one that registration opened (“Italian / English (ADT^…)”) what is in this language."""
     both = OF_REGISTRATION.fullmatch(reason)
     return f"{both[language]} {both['event']}" if both else reason
-
-
-def why(reason: str, words: Mapping[str, str]) -> str:
-    """Why an exam or an image is not in our PACS, in the words of a language; the slug where there are none for it."""
-    kind, status = (reason[:11], " " + reason[12:].upper()) if reason.startswith("pacs-status-") else (reason, "")
-    return words.get(f"deliver.{kind}", reason) + status
 
 
 def person_name(text: str | None) -> str:

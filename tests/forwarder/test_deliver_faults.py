@@ -23,6 +23,8 @@ from pacs import PLAIN, Pacs, running_pacs
 from pydicom import Dataset
 from pydicom.uid import JPEG2000Lossless
 
+from forwarder.__main__ import main
+from forwarder.alerts import advise_on_delivery, texts, why_not_delivered
 from forwarder.deliver import delivery, engine, preparation
 from forwarder.deliver.delivery import Delivery
 from forwarder.operations import admin
@@ -204,7 +206,9 @@ def test_a_pacs_takes_several_associations_at_once_if_it_bears_them(city: Runnin
         assert len(pacs.received) == 64
 
 
-def test_a_class_a_syntax_and_an_instance_that_are_refused_hold_up_nothing(city: RunningCity, tmp_path: Path) -> None:
+def test_a_class_a_syntax_and_an_instance_that_are_refused_hold_up_nothing(
+    city: RunningCity, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     mr = "1.2.840.10008.5.1.4.1.1.4"
     syntaxes = [*PLAIN, str(JPEG2000Lossless)]
     with running_pacs(refuses=frozenset([mr]), syntaxes=syntaxes) as pacs, a_case(city, tmp_path, pacs) as case:
@@ -219,6 +223,10 @@ def test_a_class_a_syntax_and_an_instance_that_are_refused_hold_up_nothing(city:
             state = case.settled(4)
         assert state["delivered"] == 2
         assert state["aside_reasons"] == {"pacs-status-a900": 1, "pacs-takes-no-such-instance": 1}
+        assert main(["deliveries", "--config", str(case.place.write_config())]) == 0
+        told = capsys.readouterr().out
+        for reason in state["aside_reasons"]:
+            assert f"{reason}: {why_not_delivered(reason, texts('en'))}\n    {advise_on_delivery(reason, texts('en'))}\n" in told
 
 
 def test_a_syntax_that_the_pacs_accepts_and_then_refuses_is_sent_plain(city: RunningCity, tmp_path: Path) -> None:

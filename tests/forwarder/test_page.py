@@ -21,7 +21,7 @@ from playwright.sync_api import Page, expect
 from starlette.requests import Request
 
 from chalicelib.domain.rejections import REASONS
-from forwarder.alerts import Reason, Refusal, Trouble, explain
+from forwarder.alerts import Reason, Refusal, Trouble, advise_on_delivery, explain, why_not_delivered
 from forwarder.deliver.deliveries import RecallReason
 from forwarder.errors import Failure, SpoolError
 from forwarder.hl7.adt.acts import ANOTHERS, DISAGREES, TOO_MANY, ActKind
@@ -38,6 +38,9 @@ WEB = Path(queue_page.__file__).parent
 TEXTS = {language: json.loads((WEB / f"{language}.json").read_text()) for language in ("it", "en")}
 CAN_BE_WRONG = [*Trouble, *(failure.value for failure in Failure)]
 CAN_BE_THE_REASON = [*REASONS, *Reason]
+HOLDS_UP = sorted(
+    {key.removeprefix("deliver.") for key in TEXTS["en"] if key.startswith("deliver.")} - {*RecallReason, "pacs-status"}
+)
 EXPIRED = json.dumps(
     {"Version": 1, "AccessKeyId": "A", "SecretAccessKey": "B", "SessionToken": "C", "Expiration": "2020-01-01T00:00:00Z"}
 )
@@ -63,9 +66,21 @@ class TestTexts:
     @pytest.mark.parametrize("language", ["it", "en"])
     def test_for_each_reason_and_trouble_stands_what_to_do(self, language: str):
         keys = TEXTS[language]
-        assert {key for key in keys if key.startswith("advice.")} == {
-            f"advice.{key.partition('.')[2]}" for key in keys if key.startswith(("reason.", "trouble."))
-        }
+        advice = {key.removeprefix("advice.") for key in keys if key.startswith("advice.")}
+        of_deliveries = {key for key in advice if key.startswith("deliver.")}
+        assert advice - of_deliveries == {key.partition(".")[2] for key in keys if key.startswith(("reason.", "trouble."))}
+        delivery_reasons = {key for key in keys if key.startswith("deliver.")}
+        assert of_deliveries <= delivery_reasons
+        of_the_line = {f"deliver.{failure.value}" for failure in Failure}
+        assert delivery_reasons - of_deliveries <= of_the_line, "what holds up the line is advised on as a trouble"
+
+    def test_what_holds_up_a_delivery_is_told_with_what_to_do_also_where_the_pacs_says_a_status(self):
+        words = TEXTS["en"]
+        assert why_not_delivered("pacs-status-a900", words) == f"{words['deliver.pacs-status']} A900"
+        assert advise_on_delivery("pacs-status-a900", words) == words["advice.deliver.pacs-status"]
+        assert advise_on_delivery("withdrawn", words) == words["advice.deliver.withdrawn"] != words["advice.withdrawn"]
+        assert advise_on_delivery("network", words) == words["advice.network"]
+        assert (why_not_delivered("new", words), advise_on_delivery("new", words)) == ("new", words["advice.other"])
 
     @pytest.mark.parametrize("language", ["it", "en"])
     def test_whatever_can_be_refused_has_a_text(self, language: str):
@@ -136,8 +151,9 @@ class Everything:
             "queries": {"enabled": True, "found": 4, "matches": 9, "retrieved": 2, "instances": 31, "failed": 1, "refused": 3},
             "deliver": {
                 "enabled": True, "announced": 15, "delivered": 8, "there": 1, "aside": 2, "waiting": 4, "unconfirmed": 3,
-                "numberless": 1, "not_accepted": 2, "numbers_proposed": 1, "waiting_for": {"pacs-full": 4},
-                "aside_reasons": {"other-person": 2, "pacs-status-a900": 1}, "recalls": dict.fromkeys(RecallReason, 1),
+                "numberless": 1, "not_accepted": 2, "numbers_proposed": 1,
+                "waiting_for": dict.fromkeys(HOLDS_UP, 4), "aside_reasons": {"other-person": 2, "pacs-status-a900": 1},
+                "recalls": dict.fromkeys(RecallReason, 1),
                 "patients": [
                     {"patient": "a1b2c3d4e5f6", "announced": 15, "delivered": 8, "there": 1, "aside": 2, "waiting": 4,
                      "missing": 4, "exams_waiting": 1, "reasons": {"pacs-full": 1}, "waiting_seconds": 40.0,
@@ -199,9 +215,11 @@ class TestInTheBrowser:
         for name in EventOutcome:
             expect(shown.locator("#adt_counts")).to_contain_text(texts[f"adt.{name}"])
         expect(shown.locator("#adt_person")).to_contain_text(texts["adt.too-many"])
-        for reason in (*RecallReason, "pacs-full", "other-person"):
-            expect(shown.locator("#deliver")).to_contain_text(texts[f"deliver.{reason}"])
-        expect(shown.locator("#deliver_why")).to_contain_text("pacs-status-a900")
+        for reason in (*RecallReason, *HOLDS_UP):
+            expect(shown.locator("#deliver")).to_contain_text(why_not_delivered(reason, texts))
+            expect(shown.locator("#deliver")).to_contain_text(advise_on_delivery(reason, texts))
+        expect(shown.locator("#deliver_why")).to_contain_text(f"{texts['deliver.pacs-status']} A900")
+        assert "pacs-status" not in shown.locator("#deliver").inner_text()
         expect(shown.locator("#deliver_patients")).to_contain_text("a1b2c3d4e5f69 / 15")
         expect(shown.locator("#orders_same")).to_contain_text("O-9")
         expect(shown.locator("#adt_nobody")).to_contain_text("XYZ")

@@ -6,6 +6,7 @@ import re
 import socket
 import tomllib
 from contextlib import closing
+from html import unescape
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import requests
 from pydicom import Dataset
 from pynetdicom import AE
 
+from forwarder.alerts import texts
 from forwarder.spool.journal import connect
 from forwarder.web.aside_page import SHOWN
 from tests.forwarder.images import ct_slice
@@ -114,6 +116,27 @@ def test_of_hundreds_that_wait_all_are_counted_and_each_is_reached(doors: Doors)
         finally:
             journal.execute("DELETE FROM deliver_recalls WHERE study LIKE '2.25.%'")
             journal.execute("DELETE FROM adt_acts WHERE cause = '' AND subject = 'maugeri'")
+
+
+@pytest.mark.parametrize("language", ["it", "en"])
+def test_what_the_pacs_did_not_take_is_told_with_what_to_do(doors: Doors, language: str) -> None:
+    staff = doors.staff(MONDINO, "luca", "admin")
+    staff.headers["Accept-Language"] = language
+    site = tomllib.loads(Path(doors.endpoints(MONDINO)["config"]).read_text())
+    with closing(connect(Path(site["spool"]["folder"]) / "journal.sqlite3")) as journal:
+        try:
+            journal.executemany(
+                "INSERT INTO deliver_instances (study, owner, sop_instance, sha256, state, reason, since)"
+                " VALUES ('2.25.7', 'maugeri', ?, '', 'aside', ?, 0)",
+                [("2.25.8", "pacs-status-a900"), ("2.25.9", "other-person")],
+            )
+            page = unescape(staff.get("/queue").text)
+            words = texts(language)
+            for kind in ("other-person", "pacs-status"):
+                assert words[f"advice.deliver.{kind}"] in page
+            assert f"{words['deliver.pacs-status']} A900: 1" in page
+        finally:
+            journal.execute("DELETE FROM deliver_instances WHERE study = '2.25.7'")
 
 
 @pytest.mark.parametrize("roles", [(), ("registry", "radiology", "privacy")])

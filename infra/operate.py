@@ -29,6 +29,7 @@ from chalicelib.services.audit import acting
 from chalicelib.services.audit.trail import Trail
 from infra import carry_over as carrying
 from infra import cost, standstill, where, workload
+from infra import forwarders as signs
 from infra import letters as set_aside
 from infra.deployed import DeployedCity, OperationFailed
 from infra.registry import RegistryClient, RegistryRefused
@@ -98,27 +99,16 @@ def _line(finding: dict[str, Any]) -> str:
 
 
 def forwarders(city: DeployedCity, options: argparse.Namespace) -> int:
-    """Each hospital's forwarder as it said last: its age, version, queue, troubles."""
+    """Each hospital's forwarder as it said last, what is wrong there, and what to do about it."""
     shown = city.run({"job": "forwarders"})["forwarders"]
     if options.json:
         print(json.dumps({"forwarders": shown}))
-    for sign in [] if options.json else shown:
-        print(_sign(sign))
+        return 0
+    for line in (line for sign in shown for line in signs.told(sign)):
+        print(line)
+    if not shown:
+        print("No institution is registered yet: docs/onboarding.md")
     return 0
-
-
-def _sign(forwarder: dict[str, Any]) -> str:
-    if forwarder["age_seconds"] is None:
-        return f"{forwarder['institution']}  no sign of life yet"
-    line = {True: "line open", False: "line closed", None: "line not tried"}[forwarder["line_open"]]
-    oldest = forwarder["oldest_waiting_seconds"]
-    waiting = f"{forwarder['waiting'] or 0:.0f} waiting" + (f", the oldest for {oldest:.0f} s" if oldest is not None else "")
-    state = "SILENT" if forwarder["silent"] else "alive"
-    troubles = ", ".join(forwarder["troubles"]) or "no troubles"
-    version = f"version {forwarder['version']}"
-    if forwarder["contract"] != forwarder["archive_contract"]:
-        version += f" (contract {forwarder['contract']}, the archive's is {forwarder['archive_contract']})"
-    return "  ".join([forwarder["institution"], state, f"{forwarder['age_seconds']} s ago", version, waiting, line, troubles])
 
 
 def canary(city: DeployedCity, options: argparse.Namespace) -> int:

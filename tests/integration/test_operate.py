@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from infra import operate
+from forwarder.alerts import advise, texts
+from infra import forwarders, operate
 from tests.harness import ROOT, Client, RunningCity, running_city, wait_until
 from tests.integration.hospital import send, visible
 from tests.world import image
@@ -407,6 +408,19 @@ def test_a_forwarder_that_says_how_it_is_is_seen_by_the_operator(world: World) -
     assert seen | SIGN == seen
     assert (seen["silent"], seen["archive_contract"]) == (False, "1")
     assert 0 <= seen["age_seconds"] < 60
+
+
+def test_what_is_wrong_at_a_hospital_is_told_in_words_with_what_to_do(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    said = SIGN | {"troubles": ["disk-low", "unknown-institution", "something-new"], "certificate_days": 6}
+    assert world.city.client("mondino").put("/forwarder", json=said).status_code == 200
+    assert operate.main(["--endpoints", str(world.city.state / "endpoints.json"), "forwarders"]) == 0
+    told = capsys.readouterr().out
+    for trouble in ("disk-low", "unknown-institution"):
+        assert f"    {trouble}: {texts('en')[f'trouble.{trouble}']}\n        at the hospital: {advise(trouble)}\n" in told
+    assert f"        here: {forwarders.HERE['unknown-institution']}\n" in told
+    assert "something-new: only docs/forwarder.md of its version, 0.1.0, says what this is" in told
+    assert "disk 1000.0 GB free  certificate for 6 days" in told
+    assert "san-matteo  no sign of life yet\n    Its forwarder was not started yet" in told
 
 
 @pytest.mark.parametrize(

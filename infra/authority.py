@@ -31,6 +31,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from chalicelib.config import VERSION
+from infra import where
 
 PASSPHRASE = "CONTENITORE_CA_PASSPHRASE"  # noqa: S105  # the name of the variable that holds it
 AUTHORITY_YEARS = 10
@@ -40,6 +41,8 @@ CRL_DAYS = 30
 """Days after which a revocation list should be made anew."""
 LARGEST_REQUEST = 64 * 1024
 REASONS = ("unspecified", "keyCompromise", "affiliationChanged", "superseded", "cessationOfOperation")
+TRUST_ANCHOR = re.compile(r"arn:aws[a-z-]*:rolesanywhere:[a-z0-9-]+:\d{12}:trust-anchor/[\w-]+")
+IN_AWS_ONLY = "IAM Roles Anywhere exists in AWS only; in a local city no certificate is exchanged, and nothing is left to do"
 _COMMON_NAME = re.compile(r"[\w .@-]{1,64}", re.ASCII)
 _SERIAL = re.compile(r"[0-9a-f]{1,40}")
 
@@ -329,11 +332,19 @@ def _crl(authority: Authority, options: argparse.Namespace, now: datetime) -> No
 
 
 def _publish(authority: Authority, options: argparse.Namespace, now: datetime) -> None:
-    session = boto3.Session(profile_name=options.profile, region_name=options.region)
-    crl = publish(
-        session.client("rolesanywhere"), options.trust_anchor_arn, options.name, authority.revocation_list(passphrase(), now)
-    )
-    print(f"Roles Anywhere refuses what is revoked: {crl}")
+    region = options.region or options.trust_anchor_arn.split(":")[3]
+    client = boto3.Session(profile_name=options.profile, region_name=region).client("rolesanywhere")
+    crl = authority.revocation_list(passphrase(), now)
+    if where.is_local(client, where.endpoints(None)):
+        print(f"{options.trust_anchor_arn} is told nothing: {IN_AWS_ONLY}")
+        return
+    print(f"Roles Anywhere refuses what is revoked: {publish(client, options.trust_anchor_arn, options.name, crl)}")
+
+
+def _trust_anchor(text: str) -> str:
+    if not TRUST_ANCHOR.fullmatch(text):
+        raise argparse.ArgumentTypeError("it must be the ARN of a trust anchor of IAM Roles Anywhere")
+    return text
 
 
 def _list(authority: Authority, options: argparse.Namespace, now: datetime) -> None:
@@ -374,10 +385,10 @@ def _parser() -> argparse.ArgumentParser:
     revoke.add_argument("--reason", default="unspecified", help=", ".join(REASONS))
     command("crl", _crl, "write the revocation list").add_argument("--out", type=Path, required=True)
     published = command("publish", _publish, "import the revocation list into IAM Roles Anywhere")
-    published.add_argument("--trust-anchor-arn", required=True)
+    published.add_argument("--trust-anchor-arn", required=True, type=_trust_anchor)
     published.add_argument("--name", default="contenitore")
     published.add_argument("--profile", default=os.environ.get("AWS_PROFILE"))
-    published.add_argument("--region")
+    published.add_argument("--region", help="default: the trust anchor's")
     command("list", _list, "what was issued, and how long it holds")
     return parser
 

@@ -28,7 +28,6 @@ from infra.stacks import StackFailed
 from infra.templates import INSTITUTION
 
 _PRINCIPAL = re.compile(r"arn:aws[a-z-]*:iam::\d{12}:(root|(role|user)/[\w+=,.@/-]+)")
-_TRUST_ANCHOR = re.compile(r"arn:aws[a-z-]*:rolesanywhere:[a-z0-9-]+:\d{12}:trust-anchor/[\w-]+")
 _COMMON_NAME = re.compile(r"[\w .@-]{1,64}", re.ASCII)
 _MAX_ROLE_NAME = 64
 
@@ -81,11 +80,17 @@ def check_trust(trust: Trust) -> Trust:
             raise UnusableOption("--principal-arn must be the ARN of a role, a user or an account's root")
     if bool(trust.trust_anchor) != bool(trust.common_name):
         raise UnusableOption("--trust-anchor-arn and --certificate-cn go together: else any certificate would do")
-    if trust.trust_anchor and not _TRUST_ANCHOR.fullmatch(trust.trust_anchor):
-        raise UnusableOption("--trust-anchor-arn must be the ARN of a trust anchor of IAM Roles Anywhere")
+    if trust.trust_anchor:
+        _check_trust_anchor(trust.trust_anchor)
     if trust.common_name and not _COMMON_NAME.fullmatch(trust.common_name):
         raise UnusableOption("--certificate-cn must be 1 to 64 letters, digits, blanks and . _ @ -")
     return trust
+
+
+def _check_trust_anchor(arn: str) -> None:
+    """Raises Unusable naming the option."""
+    if not authority.TRUST_ANCHOR.fullmatch(arn):
+        raise UnusableOption("--trust-anchor-arn must be the ARN of a trust anchor of IAM Roles Anywhere")
 
 
 def role_name(city: str, institution: str) -> str:
@@ -309,7 +314,11 @@ def _revoke(options: argparse.Namespace, session: Any, passphrase: bytes) -> Non
     (options.authority / "crl.pem").write_bytes(crl)
     print(f"{name}: {count} certificates revoked; {options.authority / 'crl.pem'} says so")
     if options.trust_anchor_arn:
-        authority.publish(session.client("rolesanywhere"), options.trust_anchor_arn, "contenitore", crl)
+        client = session.client("rolesanywhere")
+        if where.is_local(client, where.endpoints(options.endpoints)):
+            print(f"{options.trust_anchor_arn} is told nothing: {authority.IN_AWS_ONLY}")
+            return
+        authority.publish(client, options.trust_anchor_arn, "contenitore", crl)
         print(f"{options.trust_anchor_arn} refuses them from now on")
 
 
@@ -336,6 +345,8 @@ def remove(options: argparse.Namespace, session: Any, registry: RegistryClient) 
             print(f"  delete   stack {name}")
         if options.authority:
             print(f"  revoke   certificates of {options.certificate_cn or _common_name(options.id)}")
+            if options.trust_anchor_arn:
+                print(f"  tell     {options.trust_anchor_arn}")
         print("Dry run: nothing was done.")
         return
     passphrase = _opened(options) if options.authority else b""
@@ -474,6 +485,12 @@ def _arguments() -> argparse.ArgumentParser:
 def _carry_out(options: argparse.Namespace) -> None:
     if options.csr and not (options.authority and options.out):
         raise UnusableOption("--csr needs --authority, which signs it, and --out, where the certificate goes")
+    if options.delete_stack and not options.remove:
+        raise UnusableOption("--delete-stack needs --remove: it takes the role of one that goes")
+    if options.remove and options.trust_anchor_arn:
+        if not options.authority:
+            raise UnusableOption("--remove with --trust-anchor-arn needs --authority, which says what is revoked")
+        _check_trust_anchor(options.trust_anchor_arn)
     endpoints = where.endpoints(options.endpoints)
     session = where.session(options, endpoints)
     city = {} if options.confirm else where.outputs(session, options.city)  # an institution reads no stack of the city

@@ -48,6 +48,11 @@ def endpoints(given: Path | None) -> dict[str, str]:
     return found
 
 
+def is_local(client: Any, addresses: dict[str, str]) -> bool:
+    """Whether a client's calls go to a local city's emulated cloud, which has every service at one address."""
+    return bool(client.meta.endpoint_url == addresses.get("s3"))
+
+
 def session(options: argparse.Namespace, addresses: dict[str, str]) -> Any:
     """A session of the operator's profile, from the city's own AWS files where it has them."""
     core = botocore.session.Session(profile=options.profile)

@@ -234,9 +234,22 @@ def test_a_certificate_is_renewed_by_the_same_command_and_one_who_leaves_loses_i
     second = x509.load_pem_x509_certificate((bundle / "forwarder.pem").read_bytes())
     assert second.serial_number != first.serial_number
     assert second.subject == first.subject
-    left = operated.run(onboard.main, "clinica-22", "--remove", "--delete-stack", "--authority", str(ca))
+    taken_out = ["clinica-22", "--remove", "--delete-stack", "--authority", str(ca), "--trust-anchor-arn", ANCHOR]
+    left = operated.run(onboard.main, *taken_out)
     assert "forwarder.clinica-22: 2 certificates revoked" in left
     assert "no longer registered" in left
+    assert "contenitore-institution-clinica-22: deleted" in left
+    assert f"{ANCHOR} is told nothing: {authority.IN_AWS_ONLY}" in left
     listed = x509.load_pem_x509_crl((ca / "crl.pem").read_bytes())
     assert {certificate.serial_number for certificate in listed} == {first.serial_number, second.serial_number}
     assert operated.city.client("san-matteo").get("/institutions").text.count("clinica-22") == 0
+
+
+def test_publishing_a_revocation_says_in_a_local_city_that_it_is_for_aws(
+    operated: OperatedCity, ca: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AWS_CONFIG_FILE", operated.city.endpoints["aws_config_file"])
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", operated.city.endpoints["aws_shared_credentials_file"])
+    monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
+    assert authority.main([str(ca), "publish", "--trust-anchor-arn", ANCHOR, "--profile", "operator"]) == 0
+    assert capsys.readouterr().out == f"{ANCHOR} is told nothing: {authority.IN_AWS_ONLY}\n"

@@ -22,6 +22,10 @@ class OperationFailed(Exception):
     """A job could not be done; the message says which and why."""
 
 
+class JobRefused(OperationFailed):
+    """A job that the function does not take as it was asked for; the message says why."""
+
+
 @dataclass(frozen=True)
 class DeployedCity:
     """A session of the operator's, and the outputs of the city's stack."""
@@ -40,7 +44,7 @@ class DeployedCity:
                 f"{job['job']}: the function failed: {text.get('errorType', 'it was stopped')}; its log says why"
             )
         if "error" in text:
-            raise OperationFailed(f"{job['job']}: {text['error']}")
+            raise JobRefused(f"{job['job']}: {text['error']}")
         return text
 
     def tick(self, function: str) -> None:
@@ -70,12 +74,15 @@ class DeployedCity:
         while True:
             try:
                 answer = self.run({**job, "progress": progress} if progress else job)
-            except (OperationFailed, BotoCoreError, ClientError, KeyboardInterrupt) as error:
+                told(answer)
+            except JobRefused:
+                raise
+            except (OperationFailed, BotoCoreError, ClientError, KeyboardInterrupt, BrokenPipeError) as error:
                 if progress is None:
                     raise
                 place = ":".join(str(progress[name]) for name in _PLACE)
-                raise OperationFailed(f"{str(error) or 'stopped'}; it goes on with --from {shlex.quote(place)}") from error
-            told(answer)
+                why = "nobody reads what it says" if isinstance(error, BrokenPipeError) else str(error) or "stopped"
+                raise OperationFailed(f"{why}; it goes on with --from {shlex.quote(place)}") from error
             counted.update({"objects": answer["objects"], "studies": answer["studies"]})
             progress = answer["progress"]
             if progress is None:

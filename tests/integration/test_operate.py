@@ -390,6 +390,22 @@ def test_of_an_institution_that_there_never_was_it_is_not_said_that_all_is_well(
     assert said.out == ""
 
 
+@pytest.mark.parametrize(
+    ("job", "place"),
+    [("reconcile", "objects:san-mateo:"), ("reconcile", "everything:san-matteo:"), ("rebuild", "feeds:san-matteo:"),
+     ("rebuild --institution maugeri", "studies:san-matteo:"), ("reconcile", "::")],
+)  # fmt: skip
+def test_from_a_place_that_there_is_not_it_is_not_said_that_all_is_well(
+    world: World, job: str, place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    endpoints = str(world.city.state / "endpoints.json")
+    assert operate.main(["--endpoints", endpoints, *job.split(), "--from", place]) == 2
+    said = capsys.readouterr()
+    assert "There is no such place to go on from" in said.err
+    assert "it goes on with" not in said.err
+    assert said.out == ""
+
+
 SIGN = {
     "version": "0.1.0", "contract": "1", "waiting": 3, "oldest_waiting_seconds": 61.5, "line_open": True,
     "disk_free_bytes": 10**12, "clock_offset_seconds": -0.2, "certificate_days": None, "troubles": ["disk-low"],

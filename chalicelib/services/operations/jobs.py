@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -30,7 +30,9 @@ def run(job: Reconciliation, record: Act, event: Mapping[str, Any]) -> JsonObjec
     if event.get("job") == "usage":
         return _usage(job, event)
     try:
-        name, only, progress = _name(event), _institution(job, event), _progress(event)
+        name, only = _name(event), _institution(job, event)
+        stages = rebuild.STAGES if name == "rebuild" else reconcile.STAGES
+        progress = _progress(event, stages, [only] if only else reconcile.everyone(load_registry(job.table)))
         job = replace(
             job,
             older_than=_older_than(event),
@@ -68,7 +70,7 @@ def _institution(job: Reconciliation, event: Mapping[str, Any]) -> str | None:
     named = identifiers.institution_id(event["institution"], "institution")
     registry = load_registry(job.table)
     if named not in reconcile.everyone(registry) | registry.members.keys():  # the canary may be asked for, by its name
-        raise BadRequest("There is no such institution.", "institution")
+        raise BadRequest("There is no such institution: `operate usage` names every one that there is or was.", "institution")
     return named
 
 
@@ -79,23 +81,29 @@ def _older_than(event: Mapping[str, Any]) -> timedelta:
     return timedelta(seconds=seconds)
 
 
-def _progress(event: Mapping[str, Any]) -> Progress | None:
+def _progress(event: Mapping[str, Any], stages: Collection[str], institutions: Collection[str]) -> Progress | None:
+    """Where the job goes on. From a place that it has not, nothing would be left to do, as if all were well."""
     given = event.get("progress")
     if given is None:
         return None
-    if not isinstance(given, dict) or set(given) != {"stage", "institution", "after"} or given["stage"] not in reconcile.STAGES:
-        raise BadRequest("progress must be what the call before answered.", "progress")
+    if (
+        not isinstance(given, dict)
+        or set(given) != {"stage", "institution", "after"}
+        or given["stage"] not in stages
+        or given["institution"] not in institutions
+    ):
+        raise BadRequest("There is no such place to go on from in this job: take the one that a call of it answered.", "progress")
     return Progress(*(str(given[name]) for name in ("stage", "institution", "after")))
 
 
 def _usage(job: Reconciliation, event: Mapping[str, Any]) -> JsonObject:
     """What institutions used in a month, page after page: what is answered is to be added up, by institution."""
     try:
-        only, progress, month = _institution(job, event), _progress(event) or Progress(), _month(event)
+        only, month, registry = _institution(job, event), _month(event), load_registry(job.table)
+        every = sorted({**registry.former, **registry.members}) if only is None else [only]
+        progress = _progress(event, ["objects"], every) or Progress()
     except BadRequest as error:
         return {"error": error.detail}
-    registry = load_registry(job.table)
-    every = sorted({**registry.former, **registry.members}) if only is None else [only]
     counted: list[JsonObject] = []
     for institution in every:
         after: str | None = progress.after if institution == progress.institution else ""

@@ -31,7 +31,7 @@ from chalicelib.domain.ports import Item, Table
 from chalicelib.domain.rfc3339 import iso, parse_moment
 from chalicelib.services.audit.anchor import all_shards
 from chalicelib.services.registry import load_registry
-from infra import where
+from infra import command_line, where
 
 _PARALLEL = 8
 _LAST = "9" * 12
@@ -259,19 +259,23 @@ def record_restore(s3: Any, bucket: str, to: datetime, now: datetime, by: str, r
 def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m infra.audit", description="Verify or export the audit trail.")
     parser.add_argument("--version", action="version", version=VERSION)
+    where.add_arguments(parser)
     commands = parser.add_subparsers(dest="command", required=True)
     restored = commands.add_parser("restored", help="record that the table was restored to an earlier moment")
     restored.add_argument("--to", required=True, help="the moment to which it was restored, with its offset")
     restored.add_argument("--reason", required=True, help="why, for those who read a verification")
-    where.add_arguments(restored)
+    where.add_arguments(restored, again=True)
     for name, what in (("verify", "verify every chain against its hashes and the anchors"), ("export", "write it out")):
         command = commands.add_parser(name, help=what)
         command.add_argument("--from", dest="since", help="a time with its offset, such as 2026-03-01T00:00:00Z")
         command.add_argument("--to", dest="until", help="likewise; that moment is not included")
-        where.add_arguments(command)
+        where.add_arguments(command, again=True)
         if name == "verify":
             command.add_argument(
-                "--retention-years", type=float, help="for how long records are kept (default: as the anchors say)"
+                "--retention-years",
+                type=command_line.retention,
+                metavar="N",
+                help="for how long records are kept (default: as the anchors say)",
             )
         else:
             command.add_argument("--out", type=Path, help="the file to write (default: standard output)")
@@ -283,8 +287,10 @@ def _arguments() -> argparse.ArgumentParser:
 def _carry_out(options: argparse.Namespace) -> int:
     if options.command == "restored":
         return _restored(options)
-    since = parse_moment(options.since, "--from") if options.since else None
-    until = parse_moment(options.until, "--to") if options.until else None
+    since = parse_moment(options.since, "--from") if options.since is not None else None
+    until = parse_moment(options.until, "--to") if options.until is not None else None
+    if since and until and since >= until:
+        raise BadRequest("--from must be before --to.", "--from")
     session = where.session(options, where.endpoints(options.endpoints))
     city = where.outputs(session, options.city)
     table = DynamoTable(session.client("dynamodb"), city["TableName"])
@@ -330,10 +336,17 @@ def main(arguments: list[str] | None = None) -> int:
     """
     options = _arguments().parse_args(arguments)
     try:
-        return _carry_out(options)
-    except (BadRequest, where.NoSuchCity, BotoCoreError, ClientError, OSError, json.JSONDecodeError) as error:
-        print(f"audit: {error}", file=sys.stderr)
+        code = _carry_out(options)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return command_line.unread()
+    except KeyboardInterrupt:
+        print("audit: stopped, and nothing is proven: it begins anew", file=sys.stderr)
         return 2
+    except (BadRequest, command_line.UnusableFile, where.NoSuchCity, BotoCoreError, ClientError, OSError) as error:
+        print(f"audit: {command_line.told(error)}", file=sys.stderr)
+        return 2
+    return code
 
 
 if __name__ == "__main__":

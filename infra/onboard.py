@@ -7,7 +7,6 @@ happens against the emulated cloud, found by its AWS files or by ``--endpoints``
 """
 
 import argparse
-import json
 import re
 import sys
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from chalicelib.config import VERSION
 from chalicelib.domain.errors import BadRequest
 from chalicelib.domain.institutions import parse, role_of
-from infra import authority, handover, stacks, where
+from infra import authority, command_line, handover, stacks, where
 from infra.registry import Registration, RegistryClient, RegistryRefused
 from infra.resource_policy import STAGE
 from infra.stacks import StackFailed
@@ -514,11 +513,17 @@ def main(arguments: list[str] | None = None) -> int:
     options = _arguments().parse_args(arguments)
     try:
         _carry_out(options)
-    except (StackFailed, RegistryRefused, NotAllDone, BotoCoreError, ClientError, requests.RequestException) as error:
-        print(f"onboard: {error}", file=sys.stderr)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return command_line.unread()
+    except KeyboardInterrupt:
+        print("onboard: stopped; the same command again does what remains", file=sys.stderr)
         return 1
-    except (UnusableOption, where.NoSuchCity, OSError, json.JSONDecodeError) as error:
-        print(f"onboard: {error}", file=sys.stderr)
+    except (StackFailed, RegistryRefused, NotAllDone, BotoCoreError, ClientError, requests.RequestException) as error:
+        print(f"onboard: {command_line.told(error)}", file=sys.stderr)
+        return 1
+    except (UnusableOption, command_line.UnusableFile, where.NoSuchCity, OSError) as error:
+        print(f"onboard: {command_line.told(error)}", file=sys.stderr)
         return 2
     return 0
 

@@ -28,7 +28,7 @@ from chalicelib.domain.institutions import CANARY
 from chalicelib.services.audit import acting
 from chalicelib.services.audit.trail import Trail
 from infra import carry_over as carrying
-from infra import cost, standstill, where, workload
+from infra import command_line, cost, standstill, where, workload
 from infra import forwarders as signs
 from infra import letters as set_aside
 from infra.deployed import DeployedCity, OperationFailed
@@ -137,7 +137,7 @@ def canary(city: DeployedCity, options: argparse.Namespace) -> int:
 
 def usage(city: DeployedCity, options: argparse.Namespace) -> int:
     """What each institution stored and asked for in a month, and what that comes to."""
-    prices = json.loads(options.prices.read_text(encoding="utf-8"))
+    prices = workload.prices(options.prices)
     job: dict[str, Any] = {"job": "usage", "month": options.month or f"{datetime.now(UTC):%Y-%m}"}
     used: dict[str, Counter[str]] = {}
     progress = None
@@ -243,7 +243,11 @@ def _put(registry: RegistryClient, said: dict[str, Any], options: argparse.Names
     """Ask or confirm. Where that is refused, what stands is shown first. Raises RegistryRefused."""
     try:
         return registry.erasure("PUT", options.institution, said)
-    except RegistryRefused:
+    except RegistryRefused as error:
+        if error.status == 404:
+            raise OperationFailed(
+                f"{options.institution} never was an institution: `usage` names every one that is or was"
+            ) from error
         if not options.json:
             _told(registry.erasure("GET", options.institution), options)
         raise
@@ -297,6 +301,7 @@ def carry_over(city: DeployedCity, options: argparse.Namespace) -> int:
         raise OperationFailed("--from is the table of before under another name, restored from its backup")
     before, after = DynamoTable(client, options.before), DynamoTable(client, name)
     act = acting.scheduled(Trail(after, options.retention_years), "carry-over")
+    _see_table(client, options.before, city)
     parts = [partial(carrying.scanned, client, options.before, segment) for segment in range(carrying.SEGMENTS)]
     counts = carrying.carry_over(carrying.Restored(before, after, act, datetime.now(UTC)), parts)
     anew = carrying.changed_since(before, after)
@@ -312,6 +317,16 @@ def carry_over(city: DeployedCity, options: argparse.Namespace) -> int:
         print(f"{institution}  was registered, or changed, since: give its registration anew")
     print(f"{sum(counts.values())} carried over")
     return 0
+
+
+def _see_table(client: Any, name: str, city: DeployedCity) -> None:
+    """Raises OperationFailed where there is no such table."""
+    try:
+        client.describe_table(TableName=name)
+    except client.exceptions.ResourceNotFoundException as error:
+        raise OperationFailed(
+            f"there is no table {name} in {city.session.region_name}: `aws dynamodb list-tables` names those that there are"
+        ) from error
 
 
 # The command -------------------------------------------------------------------------------------------------------
@@ -337,9 +352,12 @@ def _arguments() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     made = {name: commands.add_parser(name, help=(run.__doc__ or "").partition(":")[0]) for name, run in COMMANDS.items()}
     for command in made.values():
+        where.add_arguments(command, again=True)
         command.add_argument("--json", action="store_true", help="one JSON object instead of lines")
     for name in ("reconcile", "rebuild"):
-        made[name].add_argument("--institution", metavar="ID", help="this one only (default: every institution)")
+        made[name].add_argument(
+            "--institution", type=command_line.institution, metavar="ID", help="this one only (default: every institution)"
+        )
         made[name].add_argument("--from", dest="start", type=_place, metavar="PLACE", help="where one stopped, as it said")
     made["reconcile"].add_argument(
         "--older-than", type=float, default=900, metavar="SECONDS", help="leave out what is younger (default: 900)"
@@ -349,10 +367,11 @@ def _arguments() -> argparse.ArgumentParser:
     )
     made["reconcile"].add_argument("--mend", action="store_true", help="make good what differs")
     made["canary"].add_argument("--join", action="store_true", help="register the institution that tries the archive")
-    made["usage"].add_argument("--month", metavar="YYYY-MM", help="default: this one")
-    prices = Path(__file__).with_name("prices.json")
-    made["usage"].add_argument("--prices", type=Path, metavar="FILE", default=prices, help="prices as in infra/prices.json")
-    made["erase"].add_argument("institution", metavar="ID", help="an institution that left")
+    made["usage"].add_argument("--month", type=command_line.month, metavar="YYYY-MM", help="default: this one")
+    made["usage"].add_argument(
+        "--prices", type=Path, metavar="FILE", default=workload.PRICES, help="prices as in infra/prices.json"
+    )
+    made["erase"].add_argument("institution", type=command_line.institution, metavar="ID", help="an institution that left")
     made["erase"].add_argument("--reason", help="why it is asked for, for the audit (default: the institution left)")
     made["erase"].add_argument(
         "--after-days", type=int, metavar="N", help="ask for it so many days after its confirmation, not before (default: 30)"
@@ -362,9 +381,15 @@ def _arguments() -> argparse.ArgumentParser:
     otherwise.add_argument("--status", action="store_true", help="how it stands, and nothing else")
     otherwise.add_argument("--cancel", action="store_true", help="take it back, as long as it has not begun")
     made["erase"].add_argument("--api", help="address of the API (default: from the stack)")
-    made["carry-over"].add_argument("--from", dest="before", required=True, metavar="TABLE", help="the table of before")
     made["carry-over"].add_argument(
-        "--retention-years", type=int, default=10, metavar="N", help="AuditRetentionYears of the stack (default: 10)"
+        "--from", dest="before", type=command_line.table, required=True, metavar="TABLE", help="the table of before"
+    )
+    made["carry-over"].add_argument(
+        "--retention-years",
+        type=command_line.whole_retention,
+        default=10,
+        metavar="N",
+        help="AuditRetentionYears of the stack (default: 10)",
     )
     made["letters"].add_argument("--redrive", action="store_true", help="have them tried again")
     return parser
@@ -389,20 +414,27 @@ def main(arguments: list[str] | None = None) -> int:
         if options.command == "erase":
             options.api = options.api or addresses.get("api")
         city = DeployedCity(session, where.outputs(session, options.city), options.city)
-        return COMMANDS[options.command](city, options)
+        code = COMMANDS[options.command](city, options)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return command_line.unread()
+    except KeyboardInterrupt:
+        print("operate: stopped; the same command again does the rest, or says how it stands", file=sys.stderr)
+        return 2
     except (
         OperationFailed,
         ContenitoreError,
         RegistryRefused,
+        command_line.UnusableFile,
         where.NoSuchCity,
         requests.RequestException,
         BotoCoreError,
         ClientError,
         OSError,
-        json.JSONDecodeError,
     ) as error:
-        print(f"operate: {error}", file=sys.stderr)
+        print(f"operate: {command_line.told(error)}", file=sys.stderr)
         return 2
+    return code
 
 
 if __name__ == "__main__":

@@ -15,7 +15,11 @@ _TIMEOUT = 35  # seconds; the gateway itself gives up after 29
 
 
 class RegistryRefused(Exception):
-    """The API did not do what was asked; the message says what it answered."""
+    """The API did not do what was asked; the message says what it answered, `status` with which HTTP status."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class RegistryClient:
@@ -73,7 +77,8 @@ class RegistryClient:
             allow_redirects=False,
         )
         if answer.status_code not in expected:
-            raise RegistryRefused(f"{method} {self.api}{path}: {answer.status_code} {_reason(answer)}")
+            said = f"{method} {self.api}{path}: {answer.status_code} {_reason(answer)}"
+            raise RegistryRefused(said, answer.status_code)
         return answer
 
 
@@ -84,4 +89,4 @@ def _reason(answer: requests.Response) -> str:
     except requests.JSONDecodeError:
         return answer.text[:200]
     texts = [body.get(key) for key in ("type", "detail", "message", "Message")] if isinstance(body, dict) else [body]
-    return " ".join(str(text) for text in texts if text)
+    return " ".join(" ".join(str(text).split())[:300] for text in texts if text)

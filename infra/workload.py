@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from infra.command_line import UnusableFile, json_file
+
 COUNTED = Path(__file__).with_name("counted.json")
 PRICES = Path(__file__).with_name("prices.json")
 DAYS = 365.25 / 12
@@ -93,8 +95,14 @@ def counted(path: Path = COUNTED) -> dict[str, Taken]:
 
 
 def prices(path: Path = PRICES) -> dict[str, Any]:
-    """A price list: USD, by what is sold, with its region, date and source."""
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    """A price list: USD, by what is sold, with its region, date and source. Raises UnusableFile, OSError."""
+    found = json_file(path, "a list of prices as infra/prices.json")
+    ours = json.loads(PRICES.read_text(encoding="utf-8"))
+    needed = [name for name, value in ours.items() if name != "what" and not isinstance(value, dict)]
+    if lacking := [
+        name for name in needed if not isinstance(found.get(name), str if isinstance(ours[name], str) else int | float)
+    ]:
+        raise UnusableFile(f"{path} is not a list of prices as infra/prices.json: it lacks {lacking[0]}")
     return found
 
 

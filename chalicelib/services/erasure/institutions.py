@@ -41,7 +41,7 @@ def put(table: Table, caller: Caller, session: str, institution: str, body: obje
     if "confirm" in said and len(said) > 1:
         raise BadRequest("confirm stands alone: what it confirms was said when it was asked for.", "confirm")
     if institution in caller.registry.members:
-        raise Conflict("It is a member: end its membership first.")
+        raise Conflict("It is a member: end its membership first (python -m infra.onboard ID --remove).")
     if institution not in caller.registry.former:
         raise NotFound
     known = load(table, caller.registry, institution)

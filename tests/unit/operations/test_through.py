@@ -55,3 +55,12 @@ def test_a_job_that_never_began_says_what_was_wrong_and_no_place() -> None:
     assert str(failed.value) == "no such job"
     with pytest.raises(SystemExit):
         operate._arguments().parse_args(["rebuild", "--from", "nowhere"])
+
+
+def test_a_job_whose_reader_has_gone_says_where_it_goes_on() -> None:
+    def told(answered: dict[str, Any]) -> None:
+        if answered["progress"] is None:
+            raise BrokenPipeError
+
+    with pytest.raises(OperationFailed, match="nobody reads what it says; it goes on with --from"):
+        DeployedCity(Functions([answer(PLACE), answer(None)]), {}, "city").through({"job": "reconcile"}, told)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import select
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from forwarder.config import Config
 
 
+NOT_READ = 141
+"""What a command exits with that nobody reads to the end: as a shell has it, 128 and SIGPIPE."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code. Whatever goes wrong is one sentence on standard error, and code 2."""
     arguments = _parser().parse_args(argv)
@@ -26,6 +31,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         _take_credentials_beside(arguments.config)
     try:
         code: int = arguments.command(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        if _is_read():  # then it was another one: a connection
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return NOT_READ
     except ForwarderError as error:
         print(f"forwarder: {error}", file=sys.stderr)
         return 2
@@ -33,6 +44,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("forwarder: interrupted; run the same command again to go on where it stopped", file=sys.stderr)
         return 2
     return code
+
+
+def _is_read() -> bool:
+    """Whether somebody may still read what is printed; if not (`| head -1`), it goes nowhere, and nothing is said of it."""
+    watched = select.poll()
+    watched.register(sys.stdout, 0)
+    return not watched.poll(0)
 
 
 def _installed_config() -> Path:

@@ -31,7 +31,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from chalicelib.config import VERSION
-from infra import where
+from infra import command_line, where
 
 PASSPHRASE = "CONTENITORE_CA_PASSPHRASE"  # noqa: S105  # the name of the variable that holds it
 AUTHORITY_YEARS = 10
@@ -284,7 +284,13 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     authority, now = Authority(options.folder), datetime.now(UTC)
     try:
-        return int(options.run(authority, options, now) or 0)
+        code = int(options.run(authority, options, now) or 0)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return command_line.unread()
+    except KeyboardInterrupt:
+        print("stopped; the same command again does the rest", file=sys.stderr)
+        return 2
     except UnusableRequest as error:
         print(error, file=sys.stderr)
         return 2
@@ -294,6 +300,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (ClientError, BotoCoreError) as error:
         print(f"AWS refused: {error}", file=sys.stderr)
         return 1
+    return code
 
 
 def passphrase() -> bytes:

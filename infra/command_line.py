@@ -49,6 +49,13 @@ def institution(text: str) -> str:
         raise argparse.ArgumentTypeError(error.detail) from error
 
 
+def address(text: str) -> str:
+    """The address of an API."""
+    if not re.match(r"https?://[^/\s]", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not the API's address: it begins with https:// (locally http://)")
+    return text
+
+
 def month(text: str) -> str:
     """A month that has begun."""
     if not _MONTH.fullmatch(text):
@@ -103,8 +110,10 @@ def told(error: BaseException) -> str:
         return f"{error.filename}: {error.strerror}"
     if isinstance(error, ClientError) and error.response.get("Error", {}).get("Code") in _NOT_LET_IN:
         return f"{error}: {_WHO}"
-    if isinstance(error, ProfileNotFound | NoCredentialsError) or (isinstance(error, RegistryRefused) and error.status == 403):
+    if isinstance(error, ProfileNotFound | NoCredentialsError):
         return f"{error}: {_WHO}"
+    if isinstance(error, RegistryRefused) and error.status == 403:
+        return f"{error}: {_WHO}, --api"
     if isinstance(error, EndpointConnectionError):
         return f"{error}: {_WHERE}"
     if isinstance(error, requests.RequestException):

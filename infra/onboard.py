@@ -473,7 +473,9 @@ def _arguments() -> argparse.ArgumentParser:
         metavar="CODE=ID",
         help="by a code of its own ADT, the institution (repeatable)",
     )
-    where.add_arguments(parser).add_argument("--api", help="the API's address (default: what the city's stack says)")
+    where.add_arguments(parser).add_argument(
+        "--api", type=command_line.address, help="the API's address (default: what the city's stack says)"
+    )
     parser.add_argument("--dry-run", action="store_true", help="say what would be done; only read")
     parser.add_argument("--confirm", action="store_true", help="as the institution itself: confirm its new role, which waits")
     parser.add_argument("--remove", action="store_true", help="take the institution out of the registry")

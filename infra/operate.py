@@ -224,7 +224,7 @@ def erase(city: DeployedCity, options: argparse.Namespace) -> int:
     if options.status:
         return _told(known, options)
     if _asks(options) or known is None or known["state"] in ("cancelled", "done"):
-        said = {"reason": options.reason or "the institution left", "after_days": options.after_days}
+        said = {"reason": "the institution left" if options.reason is None else options.reason, "after_days": options.after_days}
         return _told(_put(registry, {name: value for name, value in said.items() if value is not None}, options), options)
     if known["state"] == "confirmed" and datetime.fromisoformat(known["due_at"]) <= datetime.now(UTC):
         city.tick("erase")
@@ -380,7 +380,7 @@ def _arguments() -> argparse.ArgumentParser:
     otherwise.add_argument("--confirm", metavar="DIGEST", help="confirm, as another operator, exactly what was shown with this")
     otherwise.add_argument("--status", action="store_true", help="how it stands, and nothing else")
     otherwise.add_argument("--cancel", action="store_true", help="take it back, as long as it has not begun")
-    made["erase"].add_argument("--api", help="address of the API (default: from the stack)")
+    made["erase"].add_argument("--api", type=command_line.address, help="address of the API (default: from the stack)")
     made["carry-over"].add_argument(
         "--from", dest="before", type=command_line.table, required=True, metavar="TABLE", help="the table of before"
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from infra import audit, operate
+from infra import audit, authority, onboard, operate
 from infra.command_line import NOT_READ
 from tests.harness import ROOT
 from tests.integration.operation.conftest import OperatedCity
@@ -50,6 +50,7 @@ def refused(operated: OperatedCity, command: str, *arguments: str) -> int:
         (["operate", "erase", "san-mateo"], "san-mateo never was an institution: `usage` names every one"),
         (["operate", "erase", "san-matteo"], "end its membership first (python -m infra.onboard ID --remove)"),
         (["operate", "erase", "san-matteo", "--api", "http://127.0.0.1:9"], "is there a city, and the way to it open? see"),
+        (["operate", "erase", "san-matteo", "--api", "foo"], "'foo' is not the API's address: it begins with https://"),
         (["operate", "carry-over"], "the following arguments are required: --from"),
         (["operate", "carry-over", "--from", "a b"], "'a b' is not a table's name"),
         (["operate", "carry-over", "--from", "before", "--retention-years", "0"], "'0' is not for how many years"),
@@ -112,6 +113,32 @@ def test_a_command_that_nobody_reads_to_the_end_ends_without_a_word(
     )
     os.close(writes)
     assert (ran.returncode, ran.stderr) == (NOT_READ, "")
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_nor_do_the_authority_and_the_forwarder_say_a_word(tmp_path: Path, unbuffered: str) -> None:
+    reads, writes = os.pipe()
+    os.close(reads)
+    environment = _environment(unbuffered) | {authority.PASSPHRASE: "a passphrase of the city"}
+    for asked in (["infra.authority", str(tmp_path / "ca"), "init"], ["forwarder", "example-config"]):
+        ran = subprocess.run(
+            [sys.executable, "-m", *asked], cwd=ROOT, env=environment, stdout=writes, stderr=subprocess.PIPE, text=True,
+            timeout=120, check=False,
+        )  # fmt: skip
+        assert (ran.returncode, ran.stderr) == (NOT_READ, "")
+    os.close(writes)
+
+
+def test_a_reason_that_is_left_empty_is_refused_and_nothing_is_asked_for(
+    operated: OperatedCity, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of one that left: the canary."""
+    operated.run(operate.main, "canary", "--join")
+    operated.run(onboard.main, "canary", "--remove")
+    assert operate.main([*operated.where, "erase", "canary", "--reason", ""]) == 2
+    told = capsys.readouterr()
+    assert "reason must be 1 to 200 printable characters" in told.err
+    assert told.out == "canary: no erasure was ever asked for\n"
 
 
 @pytest.mark.parametrize(

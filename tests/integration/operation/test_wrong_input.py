@@ -8,6 +8,8 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -141,6 +143,16 @@ def test_a_reason_that_is_left_empty_is_refused_and_nothing_is_asked_for(
     assert told.out == "canary: no erasure was ever asked for\n"
 
 
+@contextmanager
+def _as_at_a_terminal() -> Iterator[None]:
+    """A shell lets what it starts in the background ignore Ctrl-C, and whatever that starts: these tests, too."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize(
     ("command", "code"), [("operate usage", 2), ("operate reconcile", 2), ("audit verify", 2), ("onboard nobody --remove", 1)]
 )
@@ -155,13 +167,19 @@ def test_ctrl_c_in_the_middle_says_what_the_same_command_does(tmp_path: Path, co
         (tmp_path / "endpoints.json").write_text(json.dumps(said))
         program, *arguments = command.split()
         asked = [sys.executable, "-m", f"infra.{program}", *arguments, "--endpoints", str(tmp_path / "endpoints.json")]
-        running = subprocess.Popen(asked, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        archive.settimeout(120)
-        connection, _ = archive.accept()
-        with connection:
-            connection.recv(1)
-            running.send_signal(signal.SIGINT)
-            out, err = running.communicate(timeout=120)
+        with (
+            _as_at_a_terminal(),
+            subprocess.Popen(asked, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running,
+        ):
+            try:
+                archive.settimeout(120)
+                connection, _ = archive.accept()
+                with connection:
+                    connection.recv(1)
+                    running.send_signal(signal.SIGINT)
+                    out, err = running.communicate(timeout=120)
+            finally:
+                running.kill()
     assert (running.returncode, out) == (code, "")
     assert err.startswith(f"{program}: stopped")
     assert len(err.splitlines()) == 1

@@ -5,7 +5,9 @@ Two who are called so are not called alike, nor born on one day.
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections.abc import Iterable
 
 NOBODY = {
     "SCONOSCIUTO", "SCONOSCIUTA", "IGNOTO", "IGNOTA", "ANONIMO", "ANONIMA", "UNKNOWN", "ANONYMOUS", "NEONATO", "NEONATA",
@@ -16,6 +18,8 @@ UNNAMED = NOBODY | {
 }  # fmt: skip
 """What stands for a given name only: the rest of it may be a family's name."""
 BIRTH_DATE = "19000101"
+MOST_NAMED = 100
+"""Who is named in more ways than these is not held against each other any more: a person looks."""
 
 
 def is_stand_in(name: str) -> bool:
@@ -34,6 +38,12 @@ def are_two(name: str, birth_date: str, other_name: str, other_birth_date: str) 
     if birth_date == other_birth_date or is_stand_in(name) or is_stand_in(other_name):
         return False
     return not may_be_one(name.partition("=")[0], other_name.partition("=")[0])
+
+
+def are_several(said: Iterable[tuple[str, str]]) -> bool:
+    """Whether what is said (name, birth date) of one number, or of two that are to be one patient's, is of several persons."""
+    different = set(said)
+    return len(different) > MOST_NAMED or any(are_two(*one, *other) for one, other in itertools.combinations(different, 2))
 
 
 def may_be_one(name: str, other_name: str) -> bool:

@@ -28,9 +28,11 @@ from forwarder.web.days import end_of_day, last_day, today
 from forwarder.web.evidence import EVIDENCE
 from forwarder.web.identity import Person, RefusedError, Role
 from forwarder.web.pages import N_, Pages, seen
-from forwarder.web.transfers_page import LONGEST_NUMBER, LONGEST_REASON, is_anothers
+from forwarder.web.transfers_page import LONGEST_NUMBER, LONGEST_REASON
+from forwarder.web.whose_number import SEVERAL, is_anothers, joining
 
 PATH = "/patients"
+QUESTION = PATH + "/number"
 EVERY = (Role.REGISTRY, Role.RADIOLOGY, Role.PRIVACY)
 CODICE_FISCALE = re.compile(
     r"[A-Za-z]{6}[0-9LMNPQRSTUVlmnpqrstuv]{2}[A-Za-z][0-9LMNPQRSTUVlmnpqrstuv]{2}[A-Za-z][0-9A-Za-z]{3}[A-Za-z]"
@@ -55,7 +57,7 @@ BASIS = {
     "codice-fiscale": N_("by the codice fiscale"),
 }  # fmt: skip
 CONCERNS = {
-    MergeConcern.ANOTHERS: N_("Under the two numbers somebody else is named, too, with another birth date: is it one person?"),
+    MergeConcern.ANOTHERS: SEVERAL,
     MergeConcern.PROPOSED: N_("Numbers that are linked to the one given up are proposed for the one that stays."),
     MergeConcern.OBJECTED: N_(
         "Under the number given up there is an objection to all exams: the privacy office has to record it for the one that "
@@ -71,6 +73,8 @@ RULES = {
     "nothing": N_("No transfer and no emergency opens it."),
     "withdrawn": N_("The exam was withdrawn."),
 }
+JOINING = {"confirm-link": {"link": "link"}, "add-link": {"typed": "number"}}
+"""The forms that join two numbers, and in which field of theirs stands what is joined."""
 Act = Callable[[ArchiveAs, str, Mapping[str, str]], Awaitable[str]]
 
 
@@ -101,6 +105,7 @@ class PatientPage:
             self._pages.route(PATH, self.begin, *EVERY, methods=("POST",)),
             self._pages.route(patient, self.show, *EVERY),
             self._pages.route(patient, self.act, *EVERY, methods=("POST",)),
+            self._pages.route(QUESTION + "/{sealed}", self.ask, Role.REGISTRY),
             self._pages.route(patient + "/images", self.images, Role.RADIOLOGY),
             self._pages.route(patient + "/accesses.pdf", self.accesses, Role.PRIVACY),
         ]
@@ -182,10 +187,25 @@ class PatientPage:
             raise RefusedError(400, "bad-form")
         require(person, allowed.role)
         try:
+            if form["act"] in JOINING and form.get("sure") != "yes":
+                asked_about = {"number": number} | {name: form.get(field, "") for name, field in JOINING[form["act"]].items()}
+                _, asked = await joining(archive, **asked_about)
+                if asked.doubts:
+                    return seen(self._pages.door.sealed_path(QUESTION, asked_about))
             done = await allowed.do(archive, f"/patients/{segment(number)}", form)
         except ArchiveRefusalError as error:
             return await self._shown(request, person, number, error.status, _wrong(error))
         return seen(self._pages.door.patient_path(number), done=done)
+
+    async def ask(self, request: Request, person: Person) -> Response:
+        """200 with what is known of two numbers that are to be joined, and why that is asked; 404."""
+        asked_about = self._pages.door.sealed_fields(QUESTION, request.path_params["sealed"])
+        archive, number = self._pages.archive(person), asked_about["number"]
+        (other, asked), city = await asyncio.gather(joining(archive, **asked_about), archive.city())
+        return self._pages.show(
+            request, person, "join_confirm.html", number=number, second=other["id"], asked=asked, city=city,
+            link=asked_about.get("link", ""), back=self._pages.door.patient_path(number),
+        )  # fmt: skip
 
     async def images(self, request: Request, person: Person) -> Response:
         """303 to the reading page, beginning with `study` where one is named. 404; after an emergency was `declared` just now

@@ -15,7 +15,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from forwarder.stand_in import are_two
 from forwarder.web.archive_as import ArchiveAs, ArchiveRefusalError, City
 from forwarder.web.days import HERE, end_of_day, last_day, today
 from forwarder.web.evidence import EVIDENCE
@@ -23,7 +22,7 @@ from forwarder.web.identity import Person, RefusedError, Role
 from forwarder.web.pages import N_, Pages, person_name, seen
 from forwarder.web.ready import ProposedNumber, Readiness
 from forwarder.web.transfer_lists import View, listed
-from forwarder.web.whose_number import compare, question
+from forwarder.web.whose_number import compare, is_anothers, question
 
 PATH = "/transfers"
 LONGEST_NUMBER, LONGEST_REASON = 64, 500
@@ -407,11 +406,6 @@ def _open_between(found: Mapping[str, Any], city: City, to: str) -> list[dict[st
     """The transfers of a patient to a hospital that are open."""
     both = (city.own, to)
     return [each for each in found["transfers"] if each["status"] == "active" and (each["from"], each["to"]) == both]
-
-
-def is_anothers(study: Mapping[str, Any], patient: Mapping[str, Any]) -> bool:
-    """Whether an exam is of somebody else than whom the number is shown as."""
-    return are_two(patient["name"], patient["birth_date"], study["patient"]["name"], study["patient"]["birth_date"])
 
 
 def _as_seen(form: Mapping[str, str]) -> dict[str, str]:

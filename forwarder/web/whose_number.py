@@ -1,23 +1,26 @@
-"""Whose a number is under which a transfer is to be accepted: what the two hospitals know, and what asks for a second look."""
+"""Whose a number is under which a transfer is to be accepted, or that is to be joined to another one: what is known of both, and
+what asks for a second look."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from forwarder.stand_in import BIRTH_DATE, is_stand_in, may_be_one
-from forwarder.web.archive_as import ArchiveAs
+from forwarder.stand_in import BIRTH_DATE, are_several, are_two, is_stand_in, may_be_one
+from forwarder.web.archive_as import ArchiveAs, segment
 from forwarder.web.pages import N_, person_name
 
-DIFFERS = N_("What the two hospitals know of the patient differs.")
+SEVERAL = N_("Under the two numbers somebody else is named, too, with another birth date: is it one person?")
+DIFFERS = N_("What is known under the two numbers differs.")
 UNKNOWN = N_("Never seen here: the archive knows no patient of this hospital by this number. It may be a slip.")
 ANOTHER = N_("Another number of this hospital is linked to this patient already.")
 OMOCODIA = N_(
     "The two codici fiscali are the same only without omocodia. It is given so that two persons are told apart: compare the "
     "whole code with a document."
 )
-UNSURE = N_("What the two hospitals know is not enough to say that it is the same person.")
+UNSURE = N_("What is known under the two numbers is not enough to say that it is the same person.")
 
 
 @dataclass(frozen=True)
@@ -32,11 +35,14 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked before a number is accepted: why (nothing: it is certain), the facts, and our numbers that are linked."""
+    """What is asked before a number is accepted, or joined: why (nothing: it is certain), the facts, our numbers that are linked,
+    and the exams that are seen of our number and of the other one."""
 
     doubts: Sequence[str]
     compared: Sequence[Comparison]
     linked: Sequence[str]
+    ours: Sequence[Mapping[str, Any]]
+    theirs: Sequence[Mapping[str, Any]]
 
 
 async def question(archive: ArchiveAs, transfer_id: str, number: str) -> tuple[Mapping[str, Any], Question]:
@@ -49,7 +55,47 @@ async def question(archive: ArchiveAs, transfer_id: str, number: str) -> tuple[M
     found = doubts(compared, linked, number, known=ours is not None)
     if transfer.get("codice_fiscale") == "omocodia":
         found.append(OMOCODIA)
-    return transfer, Question(found, compared, linked)
+    if DIFFERS not in found and are_several((*_named(ours), *_named(theirs))):
+        found.append(SEVERAL)
+    return transfer, Question(found, compared, linked, _exams(ours), _exams(theirs))
+
+
+async def joining(archive: ArchiveAs, number: str, link: str = "", typed: str = "") -> tuple[Mapping[str, str], Question]:
+    """(what a number of ours is to be joined to: what is proposed as `link`, or another one of ours that somebody `typed`; why a
+    second look is asked for): two persons are named, or the codes differ in omocodia; of what was typed, also whatever is not
+    certain. Of what is linked already, or not proposed any more, nothing is asked. Raises as `ArchiveAs`."""
+    found, city = await asyncio.gather(archive.maybe(f"/patients/{segment(number)}/links"), archive.city())
+    mine = {"issuer": city.issuer, "id": typed}
+    listed = found["links"] if found else []
+    said = next((each for each in listed if (each["link"] == link if link else each["identifier"] == mine)), None)
+    other: Mapping[str, str] = said["identifier"] if said else mine
+    ours, theirs = await archive.patients([{"id": number}, other])
+    our, their = (timeline["patient"] if timeline else {} for timeline in (ours, theirs))
+    compared = compare(our, their)
+    asked = doubts(compared, (), typed, known=theirs is not None) if typed else []
+    if said and "different-omocodia" in said["against"]:
+        asked.append(OMOCODIA)
+    if DIFFERS not in asked and are_several((*_named(ours), *_named(theirs))):
+        asked.append(SEVERAL)
+    settled = said["status"] == "confirmed" if said else not typed
+    return other, Question([] if settled else asked, compared, (), _exams(ours), _exams(theirs))
+
+
+def is_anothers(study: Mapping[str, Any], patient: Mapping[str, Any]) -> bool:
+    """Whether an exam is of somebody else than whom the number is shown as."""
+    return are_two(patient["name"], patient["birth_date"], study["patient"]["name"], study["patient"]["birth_date"])
+
+
+def _exams(timeline: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
+    """The exams of a number, first those of somebody else than whom it is shown as."""
+    return sorted(timeline["studies"], key=lambda exam: not is_anothers(exam, timeline["patient"])) if timeline else []
+
+
+def _named(timeline: Mapping[str, Any] | None) -> Iterator[tuple[str, str]]:
+    """(name, birth date) of all who are named under a number."""
+    if timeline:
+        for who in (timeline["patient"], *(exam["patient"] for exam in timeline["studies"])):
+            yield str(who.get("name") or ""), str(who.get("birth_date") or "")
 
 
 def doubts(compared: Sequence[Comparison], linked: Sequence[str], number: str, *, known: bool) -> list[str]:

@@ -8,7 +8,6 @@ only. All this is told to whoever keeps the patients' numbers.
 
 from __future__ import annotations
 
-import itertools
 import json
 import sqlite3
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -17,13 +16,10 @@ from enum import StrEnum
 from typing import Any
 
 from forwarder.hl7.adt.event import RegisteredPerson
-from forwarder.stand_in import are_two
+from forwarder.stand_in import are_several
 
 BEYOND = "linked-to-own-number"
 """What speaks, at the archive, for a number that another number of this hospital is linked to."""
-
-MOST_NAMED = 100
-"""Who is named in more ways than these is not held against each other any more: a person looks."""
 
 
 class MergeConcern(StrEnum):
@@ -51,10 +47,7 @@ def concerns_of(
     """Why a person has to look at a merge of `other` into `number`: from all who are named under the two, and the links and
     objections of the one that stays."""
     found = []
-    if len(persons) > MOST_NAMED or any(
-        are_two(first.name, first.birth_date, second.name, second.birth_date)
-        for first, second in itertools.combinations(persons, 2)
-    ):
+    if are_several((person.name, person.birth_date) for person in persons):
         found.append(MergeConcern.ANOTHERS)
     if _has_proposals(links):
         found.append(MergeConcern.PROPOSED)

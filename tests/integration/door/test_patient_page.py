@@ -161,6 +161,94 @@ def test_numbers_are_confirmed_with_their_evidence_and_undone(doors: Doors, pati
     expect(card).to_contain_text("già scollegato in passato")
 
 
+def joined(doors: Doors, patient: Patient) -> list[str]:
+    links = doors.city.client(SAN_MATTEO).get(f"/patients/{patient.number}/links").json()["links"]
+    return [link["identifier"]["id"] for link in links if link["status"] == "confirmed"]
+
+
+def join_with(page: Page, number: str) -> None:
+    """As the registry office does on a patient's page."""
+    page.get_by_text("Un altro numero dello stesso paziente qui…").click()
+    page.get_by_label("Secondo numero in questo ospedale").fill(number)
+    page.get_by_role("button", name="Collega", exact=True).click()
+
+
+def test_a_number_of_another_person_is_not_joined_without_a_second_look(doors: Doors, patient: Patient, page_of: Opener):
+    """A digit is wrong, and it is somebody else's: all that see the one's exams would see the other's."""
+    patient.arrives()
+    other = f"{patient.number}-BIS"
+    doors.send(SAN_MATTEO, image(other, f"{patient.prior}.8", name="Verdi^Ugo", birth="19410523", date="20190512"))
+    page = page_of(SAN_MATTEO, "registry", number=patient.number)
+    join_with(page, other)
+    expect(page.get_by_role("heading", level=1)).to_have_text("È la stessa persona?")
+    expect(page.get_by_role("alert")).to_contain_text("Ciò che è noto sotto i due numeri è diverso")
+    expect(page.get_by_role("row", name="Nome")).to_contain_text("Bianchi Ada")
+    expect(page.get_by_role("row", name="Nome")).to_contain_text("Verdi Ugo")
+    expect(page.get_by_role("row", name="Data di nascita")).to_contain_text("23/05/1941")
+    expect(page.get_by_role("region", name="Esami").last).to_contain_text("12/05/2019")
+    assert patient.number not in page.url and other not in page.url
+    assert joined(doors, patient) == []
+    page.get_by_role("link", name="Indietro").click()
+    expect(page.get_by_role("main")).to_contain_text(patient.number)
+    assert joined(doors, patient) == []
+    join_with(page, other)
+    page.get_by_role("button", name="È lo stesso paziente: unisci i numeri").click()
+    expect(page.get_by_role("status")).to_contain_text("stesso paziente")
+    assert joined(doors, patient) == [other]
+
+
+def test_a_number_of_which_nothing_is_known_is_asked_about_and_what_agrees_is_not(
+    doors: Doors, patient: Patient, page_of: Opener
+):
+    patient.arrives()
+    slip, same = f"{patient.number}-SLIP", f"{patient.number}-BIS"
+    doors.send(SAN_MATTEO, image(same, f"{patient.prior}.8"))
+    page = page_of(SAN_MATTEO, "registry", number=patient.number)
+    join_with(page, slip)
+    expect(page.get_by_role("alert")).to_contain_text("Mai visto qui")
+    page.get_by_role("link", name="Indietro").click()
+    join_with(page, same)
+    expect(page.get_by_role("status")).to_contain_text("stesso paziente")
+    assert joined(doors, patient) == [same]
+
+
+def test_a_proposed_number_under_which_another_person_is_named_too_is_asked_about(
+    doors: Doors, patient: Patient, page_of: Opener
+):
+    """Whom the number is shown as is the one who is looked for; one of its exams is somebody else's."""
+    patient.arrives()
+    other = f"{patient.number}-BIS"
+    doors.send(SAN_MATTEO, image(other, f"{patient.prior}.7", name="Verdi^Ugo", birth="19410523", date="20190512"))
+    doors.send(SAN_MATTEO, image(other, f"{patient.prior}.8"))
+    archive = doors.city.client(SAN_MATTEO)
+    wait_until(lambda: other in archive.get(f"/patients/{patient.number}/links").text)
+    page = page_of(SAN_MATTEO, "registry", number=patient.number)
+    card = page.get_by_role("listitem").filter(has=page.get_by_role("heading", name=other))
+    card.get_by_role("button", name="È lo stesso paziente").click()
+    expect(page.get_by_role("alert")).to_contain_text("nominato anche qualcun altro")
+    expect(page.get_by_role("region", name="Esami").last).to_contain_text("Verdi Ugo")
+    assert joined(doors, patient) == []
+    page.get_by_role("button", name="È lo stesso paziente: unisci i numeri").click()
+    expect(page.get_by_role("status")).to_contain_text("stesso paziente")
+    assert joined(doors, patient) == [other]
+
+
+def test_the_question_whose_two_numbers_are_is_for_the_registry_office_and_for_this_door(doors: Doors, patient: Patient):
+    patient.arrives()
+    staff = doors.staff(SAN_MATTEO, "eva", "registry")
+    token = re.search(r'name="token" value="([0-9a-f]+)"', staff.get("/patients").text)
+    assert token
+    found = staff.post("/patients", data={"token": token[1], "act": "find", "number": patient.number})
+    form = {"token": token[1], "act": "add-link", "number": f"{patient.number}-SLIP"}
+    asked = staff.post(found.url, data=form, allow_redirects=False).headers["Location"]
+    assert patient.number not in asked
+    assert staff.get(asked).status_code == 200
+    assert doors.staff(SAN_MATTEO, "eva", "radiology").get(asked).status_code == 403
+    assert doors.staff(MAUGERI, "eva", "registry").get(asked).status_code == 404
+    assert staff.get(asked[:-3]).status_code == 404
+    assert staff.post(found.url, data=form | {"number": patient.number}).status_code == 400, "a number is not another one"
+
+
 def declare_an_emergency(doors: Doors, patient: Patient, page: Page) -> None:
     """A radiologist at Mondino declares one, by the codice fiscale, for a patient who is known to San Matteo alone."""
     birth = f"19{patient.unique % 80 + 10}{patient.unique % 12 + 1:02d}{patient.unique % 28 + 1:02d}"  # a code of this test alone
@@ -256,11 +344,18 @@ def test_the_images_open_as_this_person(doors: Doors, patient: Patient, page_of:
 def test_the_pages_are_read_by_everybody_in_both_languages(doors: Doors, patient: Patient, page_of: Opener, language: str):
     patient.arrives()
     page = page_of(SAN_MATTEO, "privacy", "registry", "radiology", number=patient.number)
-    for address in (page.url.partition("?")[0], doors.endpoints(SAN_MATTEO)["page"] + "/patients"):
+    own = page.url.partition("?")[0]
+    join_with(page, f"{patient.number}-SLIP")
+    expect(page.get_by_role("heading", level=1)).to_have_text("È la stessa persona?")
+    asked = page.url
+    links = page.get_by_role("link").evaluate_all("found => found.map(link => link.href)")
+    assert links and not any(patient.number in link for link in links)
+    for address in (own, asked, doors.endpoints(SAN_MATTEO)["page"] + "/patients"):
         page.goto(address + f"?language={language}")
         assert page.locator("html").get_attribute("lang") == language
         page.set_viewport_size({"width": 640, "height": 360})
-        assert Axe().run(page).violations_count == 0
+        found = Axe().run(page)
+        assert found.violations_count == 0, found.generate_report()
         assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 

@@ -145,6 +145,22 @@ def test_a_number_of_somebody_else_is_not_accepted_without_a_second_look(doors: 
     expect(page.get_by_role("status")).to_contain_text(f"Bianchi Ada è accettato con il numero MX{patient.unique}")
 
 
+def test_a_number_under_which_another_person_has_exams_too_is_not_accepted_without_a_second_look(
+    doors: Doors, patient: Patient, registry
+):
+    """The number is shown as the patient; what is made under it is shared from now on, whomever it is of."""
+    doors.send(MAUGERI, image(patient.elsewhere, f"{patient.follow_up}.9", date="20190512", birth="19310807", name="Neri^Ugo"))
+    patient.arrives()
+    transfer = patient.transferred()
+    page = registry[MAUGERI]
+    asked_who_it_is(page, patient)
+    expect(page.get_by_role("alert")).to_contain_text("nominato anche qualcun altro")
+    expect(page.get_by_role("region", name="Esami").first).to_contain_text("Neri Ugo, data di nascita 07/08/1931")
+    assert "accepted_at" not in doors.city.client(SAN_MATTEO).get(f"/transfers/{transfer}").json()
+    page.get_by_role("button", name=f"È la stessa persona: accetta con {patient.elsewhere}").click()
+    expect(page.get_by_role("status")).to_contain_text(f"è accettato con il numero {patient.elsewhere}")
+
+
 def test_codes_that_are_the_same_only_without_omocodia_are_always_asked_about(doors: Doors, patient: Patient, registry):
     code = somebodys_code("19600315", "F")
     doors.send(SAN_MATTEO, image(patient.number, patient.prior, code=code))

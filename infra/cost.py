@@ -15,6 +15,7 @@ from typing import Any
 
 from chalicelib.config import VERSION
 from infra import workload
+from infra.command_line import UnusableFile, told
 from infra.workload import DAYS, Taken, Workload
 
 MONTHS = (1, 12, 60, 120)
@@ -297,14 +298,19 @@ def report(load: Workload, price: Mapping[str, Any], of_each: Mapping[str, Taken
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command. 0 where ours, with all of it, is the smallest number of each row, else 1."""
+    """The command. 0 where ours, with all of it, is the smallest number of each row, else 1; 2 without a list of prices."""
     parser = argparse.ArgumentParser(prog="python -m infra.cost", description=__doc__)
     parser.add_argument("--version", action="version", version=VERSION)
     parser.add_argument("--city", choices=sorted(workload.CITIES), default="pavia")
     parser.add_argument("--prices", type=Path, default=workload.PRICES, metavar="FILE", help="prices as in infra/prices.json")
     parser.add_argument("--read", type=float, metavar="SHARE", help="of a month's studies, how many others open fresh, and later")
     options = parser.parse_args(arguments)
-    load, price, of_each = workload.CITIES[options.city], workload.prices(options.prices), workload.counted()
+    load, of_each = workload.CITIES[options.city], workload.counted()
+    try:
+        price = workload.prices(options.prices, with_peer=True)
+    except (UnusableFile, OSError) as error:
+        print(f"cost: {told(error)}", file=sys.stderr)
+        return 2
     if options.read is not None:
         load = replace(load, read_fresh=options.read, read_later=options.read)
     print(report(load, price, of_each))

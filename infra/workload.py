@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -94,16 +95,25 @@ def counted(path: Path = COUNTED) -> dict[str, Taken]:
     return {name: Taken(**figures) for name, figures in found.items() if isinstance(figures, dict)}
 
 
-def prices(path: Path = PRICES) -> dict[str, Any]:
-    """A price list: USD, by what is sold, with its region, date and source. Raises UnusableFile, OSError."""
+def prices(path: Path = PRICES, *, with_peer: bool = False) -> dict[str, Any]:
+    """A price list: USD, by what is sold, with its region, date and source; `with_peer`: AWS HealthImaging's, too. Raises
+    UnusableFile, OSError."""
     found = json_file(path, "a list of prices as infra/prices.json")
     ours = json.loads(PRICES.read_text(encoding="utf-8"))
-    needed = [name for name, value in ours.items() if name != "what" and not isinstance(value, dict)]
-    if lacking := [
-        name for name in needed if not isinstance(found.get(name), str if isinstance(ours[name], str) else int | float)
-    ]:
+    lacking = [name for name in _lacking(found, ours) if with_peer or "." not in name]
+    if lacking:
         raise UnusableFile(f"{path} is not a list of prices as infra/prices.json: it lacks {lacking[0]}")
     return found
+
+
+def _lacking(found: Mapping[str, Any], ours: Mapping[str, Any]) -> Iterator[str]:
+    """What stands in our list, as a text or a number, and not in the one that was found; `block.name` in a block."""
+    for name, value in ours.items():
+        said = found.get(name)
+        if isinstance(value, dict):
+            yield from (f"{name}.{inner}" for inner in _lacking(said if isinstance(said, dict) else {}, value))
+        elif name != "what" and not isinstance(said, str if isinstance(value, str) else int | float):
+            yield name
 
 
 def of_images(load: Workload, of_each: dict[str, Taken]) -> Taken:

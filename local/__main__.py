@@ -54,6 +54,10 @@ def main(arguments: list[str] | None = None) -> int:
     return _up(chosen.state.resolve(), options, with_demo=not chosen.no_demo)
 
 
+def _heard_already(_signal: int, _frame: FrameType | None) -> None:
+    """And not SIG_IGN: one that came together with the first would be told on the terminal as ignored."""
+
+
 class _Ended(BaseException):
     """SIGTERM or SIGINT, wherever the main thread is just then."""
 
@@ -68,7 +72,7 @@ def _up(directory: Path, options: Options, with_demo: bool) -> int:
         nonlocal ended
         ended = True
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, signal.SIG_IGN)
+            signal.signal(number, _heard_already)
         raise _Ended
 
     for number in (signal.SIGTERM, signal.SIGINT):

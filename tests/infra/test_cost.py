@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +19,26 @@ PRICE, ONE = workload.prices(), workload.counted()
 def test_the_document_says_what_the_command_prints(command: object, page: str, capsys: pytest.CaptureFixture[str]) -> None:
     command([])  # type: ignore[operator]
     assert (ROOT / "docs" / page).read_text(encoding="utf-8").split("\n---\n\n", 1)[1] == capsys.readouterr().out
+
+
+@pytest.mark.parametrize("lacking", ["key_month", "health_imaging", "health_imaging.archive_gb_month"])
+def test_a_list_of_prices_that_lacks_one_is_named_with_it(
+    lacking: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    listed = workload.prices()
+    block, _, inner = lacking.partition(".")
+    del (listed[block] if inner else listed)[inner or block]
+    (mine := tmp_path / "mine.json").write_text(json.dumps(listed))
+    assert cost.main(["--prices", str(mine)]) == 2
+    told = capsys.readouterr()
+    assert told.out == "" and f"mine.json is not a list of prices as infra/prices.json: it lacks {lacking}" in told.err
+    if block == "health_imaging":
+        assert workload.prices(mine) == listed, "what an institution used is told without a word of another service"
+
+
+def test_a_list_of_prices_that_is_not_there_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cost.main(["--prices", "nowhere.json"]) == 2
+    assert capsys.readouterr().err == "cost: nowhere.json: No such file or directory\n"
 
 
 def test_what_is_kept_is_all_that_came() -> None:

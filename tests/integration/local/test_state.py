@@ -187,8 +187,12 @@ import os, signal, sys
 from local import __main__, city
 
 def start(self):
+    both = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, both)
+    for number in both:  # in one moment, as from a terminal and from whoever started it
+        os.kill(os.getpid(), number)
     try:
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, both)
     finally:
         raise RuntimeError("release unlocked lock")
 

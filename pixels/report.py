@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from html import escape
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from pydicom import Dataset, dcmread
 
 MOST_ITEMS = 5000
+NO_VALUE = "—"
 _DEEPEST = 30
 _PLAIN = {
     "TEXT": "TextValue",
@@ -20,9 +22,9 @@ _PLAIN = {
     "UIDREF": "UID",
 }
 _ABOUT = (
-    ("PatientName", "PatientBirthDate"),
-    ("StudyDate", "StudyDescription", "AccessionNumber"),
-    ("CompletionFlag", "VerificationFlag"),
+    (("PatientName", "PNAME"), ("PatientBirthDate", "DATE")),
+    (("StudyDate", "DATE"), ("StudyDescription", "TEXT"), ("AccessionNumber", "TEXT")),
+    (("CompletionFlag", "TEXT"), ("VerificationFlag", "TEXT")),
 )
 _STYLE = "body{font:16px/1.5 sans-serif;max-width:50em;margin:2em auto;padding:0 1em}dt{font-weight:bold}dd{margin:0 0 .5em 1em}"
 
@@ -55,7 +57,7 @@ def to_text(dataset: Dataset) -> bytes:
 
 def _about(dataset: Dataset) -> list[str]:
     """Whose, of when, and how final the report is."""
-    found = [" · ".join(str(dataset.get(keyword)) for keyword in keywords if dataset.get(keyword)) for keywords in _ABOUT]
+    found = [" · ".join(filter(None, (_readable(kind, dataset.get(keyword)) for keyword, kind in said))) for said in _ABOUT]
     return [line for line in found if line]
 
 
@@ -67,8 +69,11 @@ def _content(dataset: Dataset) -> Iterator[tuple[int, str, str]]:
         depth, item = pending.pop()
         count += 1
         yield depth, _meaning(item, "ConceptNameCodeSequence"), _value(item)
+        below = item.get("ContentSequence") or []
         if depth < _DEEPEST:
-            pending += [(depth + 1, child) for child in reversed(item.get("ContentSequence") or [])]
+            pending += [(depth + 1, child) for child in reversed(below)]
+        elif below:
+            yield depth, "…", f"The report goes on below, deeper than {_DEEPEST} levels. The instance itself has it all."
     if pending:
         yield 0, "…", f"The report has more than {MOST_ITEMS} items. The instance itself has them all."
 
@@ -76,16 +81,33 @@ def _content(dataset: Dataset) -> Iterator[tuple[int, str, str]]:
 def _value(item: Dataset) -> str:
     kind = str(item.get("ValueType", ""))
     if kind in _PLAIN:
-        return str(item.get(_PLAIN[kind], ""))
+        return _readable(kind, item.get(_PLAIN[kind], ""))
     if kind == "CODE":
         return _meaning(item, "ConceptCodeSequence")
     if kind == "NUM":
-        for measured in (item.get("MeasuredValueSequence") or [])[:1]:
-            return f"{measured.get('NumericValue', '')} {_meaning(measured, 'MeasurementUnitsCodeSequence')}".strip()
+        return _number(item)
     if kind in ("IMAGE", "COMPOSITE", "WAVEFORM"):
         references = item.get("ReferencedSOPSequence") or []
         return ", ".join(str(reference.get("ReferencedSOPInstanceUID", "")) for reference in references)
     return ""
+
+
+def _number(item: Dataset) -> str:
+    """A number with its unit, or why there is none (PS3.3 C.18.1). A finding that was not measured is not left out."""
+    said, qualifier = "", _meaning(item, "NumericValueQualifierCodeSequence")
+    for measured in (item.get("MeasuredValueSequence") or [])[:1]:
+        number = "" if measured.get("NumericValue") is None else str(measured.NumericValue)
+        said = f"{number} {_meaning(measured, 'MeasurementUnitsCodeSequence')}".strip() if number else ""
+    return f"{said} ({qualifier})" if said and qualifier else said or qualifier or NO_VALUE
+
+
+def _readable(kind: str, value: object) -> str:
+    """A date with its dashes, a name without its carets, as far as it is one; anything else as it stands."""
+    said = str(value or "")
+    if kind == "PNAME":
+        return " ".join(filter(None, said.partition("=")[0].split("^"))) or said
+    date = re.fullmatch(r"(\d{4})(\d{2})(\d{2})", said) if kind == "DATE" else None
+    return "-".join(date.groups()) if date else said
 
 
 def _meaning(item: Any, keyword: str) -> str:

@@ -8,9 +8,9 @@ from typing import Any
 
 from chalicelib.domain.json_object import JsonObject
 
-DECODER = "4"
-"""What pictures and decoded frames that are kept are named by, too: another one when the function that decodes pixels makes
-something else of the same object than before, so that a picture of an older release is never served."""
+DECODER = "5"
+"""What pictures, decoded frames and reports as text that are kept are named by, too: another one when the function that makes
+them makes something else of the same object than before, so that what an older release made is never served."""
 
 VERSION = 2
 """Another one when the same object is described otherwise than before: facts of an older version are made anew when needed."""

@@ -333,7 +333,7 @@ class TransfersPage:
         ]  # fmt: skip
 
     async def _running(self, archive: ArchiveAs, city: City, found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Each with the patient's name, and whether the other hospital's exams are here."""
+        """Each with the patient's name, our exams of somebody else that go along, and whether the other hospital's are here."""
         ours = [each["patient"] if each["from"] == city.own else each.get("receiving_patient", {}) for each in found]
         timelines = await archive.patients(ours)
         return [
@@ -341,6 +341,7 @@ class TransfersPage:
                 "number": our.get("id", ""),
                 "address": self._pages.door.patient_path(our.get("id", "")),
                 "person": timeline["patient"] if timeline else None,
+                "others": _of_another(transfer, city.own, timeline) if timeline else [],
                 "ready": await self._ready.of(our.get("id", ""), city.own, timeline["studies"] if timeline else []),
             }
             for transfer, our, timeline in zip(found, ours, timelines, strict=True)
@@ -378,6 +379,15 @@ def wrong(act: str, error: ArchiveRefusalError) -> str:
 def last_day_of(transfer: Mapping[str, Any]) -> date:
     """The day here on which a transfer ends."""
     return datetime.fromisoformat(transfer["expires_at"]).astimezone(HERE).date()
+
+
+def _of_another(transfer: Mapping[str, Any], own: str, timeline: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Our exams under a number that are of somebody else, and go along with a transfer: to where it was sent all, from where it
+    was received those since it was opened."""
+    opened = datetime.fromisoformat(transfer["opened_at"]).astimezone(HERE).strftime("%Y%m%d")
+    since = "" if transfer["from"] == own else opened
+    made = (exam for exam in timeline["studies"] if exam["owner"] == own and (exam["study_date"] or opened) >= since)
+    return [exam for exam in made if is_anothers(exam, timeline["patient"])]
 
 
 def _days(transfer: Mapping[str, Any]) -> dict[str, str]:

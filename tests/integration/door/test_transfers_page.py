@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from forwarder.web.days import HERE
 from forwarder.web.transfer_lists import SHOWN
 from tests.browser.chromium import Watch, new_context
-from tests.harness import is_linked, wait_until
+from tests.harness import hospital_day, is_linked, wait_until
 from tests.integration.door.doors import MAUGERI, MONDINO, SAN_MATTEO, Doors, Patient, Staff
 from tests.sharing.codes import omocode, somebodys_code
 from tests.sharing.images import image
@@ -118,6 +118,37 @@ def test_exams_of_another_person_under_the_number_are_shown_before_they_are_shar
     open_transfer(page, patient)
     page.get_by_role("button", name="Apri comunque").click()
     expect(page.get_by_role("status")).to_contain_text("Bianchi Ada")
+
+
+def test_exams_of_another_person_that_come_while_a_transfer_is_open_are_told_where_it_stands(
+    doors: Doors, patient: Patient, registry
+):
+    """At either hospital under its own number; at the one that received, of those since the opening alone: older ones stay."""
+    patient.arrives()
+    transfer = patient.transferred()
+    accepted = {"id": patient.elsewhere}
+    assert doors.city.client(MAUGERI).put(f"/transfers/{transfer}/receiving-patient", json=accepted).ok
+    told = "esami di un'altra persona"
+    cards = {
+        SAN_MATTEO: registry[SAN_MATTEO].get_by_role("region", name="Pazienti inviati"),
+        MAUGERI: registry[MAUGERI].get_by_role("region", name="Pazienti ricevuti"),
+    }
+    for hospital, number in ((SAN_MATTEO, patient.number), (MAUGERI, patient.elsewhere)):
+        registry[hospital].reload()
+        cards[hospital] = cards[hospital].locator("li.card").filter(has_text=number)
+        expect(cards[hospital]).to_contain_text("Bianchi Ada")
+        expect(cards[hospital]).not_to_contain_text(told)
+    someone = {"name": "Neri^Ugo", "birth": "19310807"}
+    doors.send(MAUGERI, image(patient.elsewhere, f"{patient.follow_up}.8", date="20190512", **someone))
+    registry[MAUGERI].reload()
+    expect(cards[MAUGERI]).to_contain_text("Bianchi Ada")
+    expect(cards[MAUGERI]).not_to_contain_text(told)
+    doors.send(SAN_MATTEO, image(patient.number, f"{patient.prior}.8", date="20190512", **someone))
+    doors.send(MAUGERI, image(patient.elsewhere, f"{patient.follow_up}.9", date=hospital_day(), **someone))
+    for hospital, card in cards.items():
+        registry[hospital].reload()
+        expect(card).to_contain_text(told)
+        expect(card).to_contain_text("Neri Ugo, data di nascita 07/08/1931")
 
 
 def asked_who_it_is(page: Page, patient: Patient) -> Locator:
